@@ -1,0 +1,1 @@
+//! One pass over the bytes of a request for the few fields routing needs.

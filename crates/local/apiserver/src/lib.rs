@@ -1,0 +1,1 @@
+//! Shell: an embedded Kubernetes-compatible API around a pure store.

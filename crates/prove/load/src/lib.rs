@@ -1,0 +1,1 @@
+//! Shell: the load generator (tidegate load); its schedule and statistics are pure.

@@ -1,0 +1,1 @@
+//! Shell: a vLLM-compatible server around the engine (tidegate sim).

@@ -1,0 +1,1 @@
+//! Shell: the OpenAI-compatible streaming gateway.

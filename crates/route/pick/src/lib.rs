@@ -1,0 +1,1 @@
+//! Core: which endpoint takes a request, and why; the in-flight ledger.

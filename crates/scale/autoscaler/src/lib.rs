@@ -1,0 +1,1 @@
+//! Shell: the VariantAutoscaling controller: collects, decides, acts, reports.

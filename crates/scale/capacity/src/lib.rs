@@ -1,0 +1,1 @@
+//! Core: signals become a number of replicas, with the reasons.

@@ -1,0 +1,1 @@
+//! Shell: where signals come from: pod scrapes and the gateway.

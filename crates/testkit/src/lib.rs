@@ -1,0 +1,1 @@
+//! Development only: clusters for tests, fixtures, runners of the real parts.

@@ -1,0 +1,2 @@
+//! Tidegate: the control plane of an LLM inference fleet.
+fn main() {}
