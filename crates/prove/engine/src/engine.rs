@@ -144,6 +144,7 @@ pub struct Engine {
     running: Vec<usize>,
     waiting: VecDeque<usize>,
     stepping: bool,
+    admit_new: bool,
     resident: Resident,
     counters: Counters,
     /// The last step's list, kept for its memory.
@@ -166,6 +167,7 @@ impl Engine {
             running: Vec::new(),
             waiting: VecDeque::new(),
             stepping: false,
+            admit_new: true,
             resident: Resident::ALL,
             counters: Counters::default(),
             spare: Vec::new(),
@@ -195,6 +197,12 @@ impl Engine {
             kv_usage: f64::from(used) / f64::from(self.pool.usable().max(1)),
             resident: self.resident,
         }
+    }
+
+    /// Whether no request that ever ran is alive.
+    #[must_use]
+    pub fn drained(&self) -> bool {
+        self.slots.iter().flatten().all(|live| live.scheduled.is_none())
     }
 
     /// Requests alive, running or waiting.
@@ -362,6 +370,9 @@ impl Engine {
         while *budget > 0 && self.running.len() < self.config.max_num_seqs as usize {
             let Some(&slot) = self.waiting.front() else { break };
             let Some(live) = self.slots[slot].as_mut() else { break };
+            if live.scheduled.is_none() && !self.admit_new {
+                break;
+            }
             // At least one token must be computed for there to be an answer.
             let findable = ((live.known() - 1) / block_size) as usize;
             let chain = &live.spec.prefix[..findable.min(live.spec.prefix.len())];

@@ -59,6 +59,12 @@ impl WakeTags {
 }
 
 impl Engine {
+    /// Whether requests that never ran may start. While they may not, those
+    /// that did run on to their end, so that the engine drains.
+    pub const fn admit_new(&mut self, admit: bool) {
+        self.admit_new = admit;
+    }
+
     /// Puts the engine to sleep. Requests that run lose their KV cache (unless
     /// it only pauses) and go back to the front of the queue in their order;
     /// nothing is scheduled until [`Engine::wake`]. Deepens a sleep, never

@@ -377,3 +377,21 @@ fn a_pause_keeps_the_kv_cache() {
     assert!(engine.wake(WakeTags::ALL));
     assert_eq!(engine.schedule(now).unwrap().work.tokens, 1);
 }
+
+#[test]
+fn a_draining_engine_finishes_what_began_and_begins_nothing() {
+    let mut engine = Engine::new(EngineConfig {
+        max_num_seqs: 1,
+        ..config()
+    })
+    .unwrap();
+    engine.add(request(A, 4, 2), Instant::ZERO).unwrap();
+    engine.add(request(B, 4, 2), Instant::ZERO).unwrap();
+    let (_, now) = step(&mut engine, Instant::ZERO);
+    engine.admit_new(false);
+    assert!(!engine.drained());
+    let (_, now) = step(&mut engine, now);
+    assert!(engine.drained() && engine.schedule(now).is_none());
+    engine.admit_new(true);
+    assert!(engine.schedule(now).is_some());
+}
