@@ -1,2 +1,4 @@
 //! Prometheus text: a writer that keeps a family's lines together, and a
 //! parser that names the line it could not read.
+
+pub mod parse;
