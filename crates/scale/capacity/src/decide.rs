@@ -115,7 +115,7 @@ fn steer(
     obstacles: &mut Obstacles,
 ) -> Course {
     // A need is part of the window even while the answer is "more".
-    let peak = load.covered().then(|| memory.peak(said.needs_to_keep, policy.down_window, now));
+    let peak = load.covered().then(|| memory.peak(said.needs_to_keep, policy.down_after, now));
     if load.blind() {
         return Course::Blind;
     }
@@ -138,14 +138,14 @@ fn steer(
         fewer.lower(said.needs_to_keep, load, &mut Obstacles::default());
         return if fewer == *targets { Course::Hold } else { Course::Uncovered };
     };
-    if memory.idle_for(now) >= policy.idle_retention && load.known_idle() {
+    if memory.idle_for(now) >= policy.zero_after && load.known_idle() {
         targets.lower_to_minimum(load, obstacles);
         return Course::Idle;
     }
     let watched = memory.covered_since.map_or_else(Default::default, |since| now.since(since));
     let mut fewer = targets.clone();
     let mut bounds = Obstacles::default();
-    if watched >= policy.down_window {
+    if watched >= policy.down_after {
         fewer.lower(peak, load, &mut bounds);
         if fewer != *targets {
             memory.note_down(load.live_capacity(), load.measure(), now);
@@ -159,7 +159,7 @@ fn steer(
     if fewer == *targets {
         return Course::Hold;
     }
-    let left = memory.time_to_lower(said.needs_to_keep, policy.down_window, now);
+    let left = memory.time_to_lower(said.needs_to_keep, policy.down_after, now);
     Course::Stabilizing { left }
 }
 
@@ -198,7 +198,7 @@ fn sentence(
         Course::Idle => format!("no request for {}", time(memory.idle_for(now))),
         Course::Down => format!(
             "the rest covers the highest load of the last {} ({})",
-            time(policy.down_window),
+            time(policy.down_after),
             rules::load_words(load)
         ),
         Course::Uncovered => format!("fewer may do ({}), but {}", rules::load_words(load), uncovered_words(load)),

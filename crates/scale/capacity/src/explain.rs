@@ -3,12 +3,10 @@
 use crate::load::Load;
 use crate::view::{GatewayView, ModelView, ReplicaView};
 use crate::{Policy, words};
-use serde::Serialize;
 use units::{Instant, Signal};
 
 /// Everything about one decision that a person may ask for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explanation {
     /// Every signal that was looked at.
     pub inputs: Vec<Input>,
@@ -21,8 +19,7 @@ pub struct Explanation {
 }
 
 /// One signal as it was when the decision was taken.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Input {
     /// Whose it is: `gateway` or a replica's name.
     pub of: String,
@@ -43,7 +40,7 @@ pub struct Input {
 }
 
 /// What a rule asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// More.
     Up,
@@ -56,8 +53,7 @@ pub enum Verdict {
 }
 
 /// What one rule said.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RuleSaid {
     /// The rule.
     pub rule: &'static str,

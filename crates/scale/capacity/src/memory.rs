@@ -161,7 +161,7 @@ impl Memory {
     /// not fit: the capacity from before becomes the floor for such a load.
     pub(crate) fn note_up(&mut self, measure: f64, policy: &Policy, now: Instant) {
         if let Some(down) = self.last_down.take()
-            && now.since(down.at) <= policy.down_window * PROBATION
+            && now.since(down.at) <= policy.down_after * PROBATION
             && measure <= down.measure * SAME_LOAD
         {
             self.floor = Some(Floor { capacity: down.capacity_before, measure: down.measure });

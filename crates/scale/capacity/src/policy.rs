@@ -1,7 +1,7 @@
 //! When a model is full, when it has too much, and how patient to be.
 
+use std::fmt;
 use std::time::Duration;
-use thiserror::Error;
 
 /// The numbers a decision is taken by.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,9 +37,9 @@ pub struct Policy {
     /// A replica no node takes for this long no longer counts as coming.
     pub unschedulable_grace: Duration,
     /// Scale down only to what the highest load of this long would need.
-    pub down_window: Duration,
+    pub down_after: Duration,
     /// Scale to zero (where the minimum is 0) after this long without any work.
-    pub idle_retention: Duration,
+    pub zero_after: Duration,
 }
 
 impl Default for Policy {
@@ -61,15 +61,14 @@ impl Default for Policy {
             max_age: Duration::from_secs(5),
             pending_timeout: Duration::from_secs(120),
             unschedulable_grace: Duration::from_secs(3),
-            down_window: Duration::from_secs(30),
-            idle_retention: Duration::from_secs(60),
+            down_after: Duration::from_secs(30),
+            zero_after: Duration::from_secs(60),
         }
     }
 }
 
 /// A policy that cannot be used, and the key at fault.
-#[derive(Clone, Debug, PartialEq, Error)]
-#[error("{key} is {value}: {rule}")]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PolicyError {
     /// The field.
     pub key: &'static str,
@@ -78,6 +77,14 @@ pub struct PolicyError {
     /// What must hold.
     pub rule: &'static str,
 }
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}: it {}", self.key, self.value, self.rule)
+    }
+}
+
+impl std::error::Error for PolicyError {}
 
 impl Policy {
     /// Checks that the numbers make sense together.

@@ -1,6 +1,5 @@
 //! Why a variant has the replicas it has, in one word.
 
-use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// One word per outcome, usable as the reason of a condition.
@@ -62,11 +61,5 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Reason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
     }
 }

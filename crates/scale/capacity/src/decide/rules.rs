@@ -261,11 +261,11 @@ pub(super) fn would_change(load: &Load<'_>, policy: &Policy, memory: &Memory, no
         && load.slots_known
     {
         let fits = (load.ready_capacity() - least) * policy.slot_trigger * policy.after_down();
-        let window = time(policy.down_window);
+        let window = time(policy.down_after);
         changes.push(format!("down: at most {} slots asked for during {window}, every signal fresh", number(fits)));
     }
     if load.stands.iter().any(|stand| stand.variant.min == 0) {
-        let (idle, after) = (time(memory.idle_for(now)), time(policy.idle_retention));
+        let (idle, after) = (time(memory.idle_for(now)), time(policy.zero_after));
         changes.push(format!("to the minimum: no work for {after} (now {idle})"));
     }
     changes
