@@ -1,0 +1,11 @@
+//! Kubernetes control planes for tests: the real one from binaries, the
+//! embedded one in this process, behind one [`Access`].
+
+mod access;
+mod binaries;
+mod keys;
+mod real;
+
+pub use access::Access;
+pub use binaries::Binaries;
+pub use real::{ControlPlane, Options};

@@ -1,0 +1,1 @@
+//! The embedded API in this process: filled in once the crate serves.
