@@ -3,9 +3,11 @@
 
 mod access;
 mod binaries;
+mod embedded;
 mod keys;
 mod real;
 
 pub use access::Access;
 pub use binaries::Binaries;
+pub use embedded::Embedded;
 pub use real::{ControlPlane, Options};

@@ -43,16 +43,15 @@ impl Outcome {
     }
 }
 
-/// `binary` with `arguments` (split at spaces, which no argument of ours
-/// holds; add others with [`Kubectl::arg`]) against the cluster of
-/// `kubeconfig`. Its caches live beside the kubeconfig, so two clusters never
+/// `binary` with `arguments` (split at spaces outside single quotes, as a
+/// shell would) against the cluster of `kubeconfig`. Its caches live beside the kubeconfig, so two clusters never
 /// share one.
 #[must_use]
 pub fn kubectl(binary: &Path, kubeconfig: &Path, arguments: &str) -> Kubectl {
     let home: PathBuf = kubeconfig.parent().unwrap_or(Path::new("/")).join("kubectl");
     let mut command = tokio::process::Command::new(binary);
     command
-        .args(arguments.split_whitespace())
+        .args(split(arguments))
         .env("KUBECONFIG", kubeconfig)
         .env("KUBECACHEDIR", home.join("cache"))
         .env("HOME", home)
@@ -63,7 +62,33 @@ pub fn kubectl(binary: &Path, kubeconfig: &Path, arguments: &str) -> Kubectl {
     Kubectl { command, words: arguments.to_owned(), input: None, patience: PATIENCE }
 }
 
+/// Splits at white space outside single quotes.
+fn split(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    for letter in line.chars() {
+        match letter {
+            '\'' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            letter if letter.is_whitespace() && !quoted => words.extend(word.take()),
+            letter => word.get_or_insert_default().push(letter),
+        }
+    }
+    words.extend(word);
+    words
+}
+
 impl Kubectl {
+    /// The process to be started, for a caller that talks to it while it
+    /// runs; it is killed when dropped.
+    #[must_use]
+    pub fn into_command(self) -> tokio::process::Command {
+        self.command
+    }
+
     /// Adds one argument, taken as it is.
     #[must_use]
     pub fn arg(mut self, argument: &str) -> Self {
@@ -85,8 +110,8 @@ impl Kubectl {
         self
     }
 
-    /// Ends the command after this time with SIGTERM's usual politeness left
-    /// out; what it printed until then is kept.
+    /// Ends the command after this time; what it printed until then is
+    /// kept.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -129,5 +154,15 @@ impl Kubectl {
             stdout: String::from_utf8_lossy(&out).into_owned(),
             stderr: String::from_utf8_lossy(&err).into_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn words_split_at_spaces_outside_quotes() {
+        assert_eq!(split("patch cm a  -p '{\"a\": 1}' ''"), ["patch", "cm", "a", "-p", "{\"a\": 1}", ""]);
     }
 }
