@@ -1,2 +1,6 @@
 //! Tidegate: the control plane of an LLM inference fleet.
+
+#[expect(dead_code, unused_imports, reason = "`up` opens it")]
+mod dashboard;
+
 fn main() {}
