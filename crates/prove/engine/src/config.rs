@@ -76,9 +76,9 @@ impl EngineConfig {
         for (setting, value) in [
             ("max_num_batched_tokens", self.max_num_batched_tokens),
             ("max_num_seqs", self.max_num_seqs),
-            ("max_model_len", self.max_model_len),
             ("block_size", self.block_size),
             ("num_gpu_blocks", self.num_gpu_blocks),
+            ("max_model_len", self.max_model_len),
             (
                 "long_prefill_token_threshold",
                 self.long_prefill_token_threshold.unwrap_or(1),

@@ -158,7 +158,7 @@ pub enum ArgsError {
 }
 
 impl ArgsError {
-    pub(crate) fn flag(flag: &'static str, value: impl ToString, why: impl Into<String>) -> Self {
+    pub(crate) fn flag(flag: &'static str, value: &impl ToString, why: impl Into<String>) -> Self {
         Self::Flag {
             flag,
             value: value.to_string(),
@@ -188,20 +188,21 @@ impl Args {
 
 /// Seconds from `1.5ms`, `3us`, `2s`, `1m`, `1h`; a bare number is seconds.
 fn seconds(text: &str) -> Result<f64, String> {
+    // Divided, so that `20us` is exactly the number that 20e-6 is.
     let units = [
-        ("ns", 1e-9),
-        ("us", 1e-6),
-        ("ms", 1e-3),
+        ("ns", 1e9),
+        ("us", 1e6),
+        ("ms", 1e3),
         ("s", 1.0),
-        ("m", 60.0),
-        ("h", 3600.0),
+        ("m", 1.0 / 60.0),
+        ("h", 1.0 / 3600.0),
     ];
-    let (number, unit) = units
+    let (number, per_second) = units
         .iter()
-        .find_map(|&(name, unit)| Some((text.strip_suffix(name)?, unit)))
+        .find_map(|&(name, per_second)| Some((text.strip_suffix(name)?, per_second)))
         .unwrap_or((text, 1.0));
     match number.trim().parse::<f64>() {
-        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value * unit),
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value / per_second),
         _ => Err("write a time such as 250us, 1.5ms, 30s or 2m".to_owned()),
     }
 }

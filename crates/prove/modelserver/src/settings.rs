@@ -64,19 +64,19 @@ impl Settings {
         if !(args.speed.is_finite() && (0.001..=1e6).contains(&args.speed)) {
             return Err(ArgsError::flag(
                 "--speed",
-                args.speed,
+                &args.speed,
                 "must be between 0.001 and 1000000",
             ));
         }
         if args.tensor_parallel_size == 0 || args.tensor_parallel_size > 64 {
             return Err(ArgsError::flag(
                 "--tensor-parallel-size",
-                args.tensor_parallel_size,
+                &args.tensor_parallel_size,
                 "must be between 1 and 64",
             ));
         }
         if args.output_tokens_mean == 0 {
-            return Err(ArgsError::flag("--output-tokens-mean", 0, "must be at least 1"));
+            return Err(ArgsError::flag("--output-tokens-mean", &0, "must be at least 1"));
         }
         let engine = engine_config(args, gpu, model, dtype, &root)?;
         engine.check()?;
@@ -109,7 +109,7 @@ fn check_share(flag: &'static str, value: f64) -> Result<(), ArgsError> {
     if value > 0.0 && value <= 1.0 {
         Ok(())
     } else {
-        Err(ArgsError::flag(flag, value, "must be above 0 and at most 1"))
+        Err(ArgsError::flag(flag, &value, "must be above 0 and at most 1"))
     }
 }
 
@@ -125,7 +125,7 @@ fn engine_config(
             "not a known model ({}); give {needed} or use --served-model-name for the name",
             Model::names()
         );
-        ArgsError::flag("--model", root, why)
+        ArgsError::flag("--model", &root, why)
     };
     let step_time = match (args.step.linear(), model) {
         (Some(linear), _) => StepTime::Linear(linear),
