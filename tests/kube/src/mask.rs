@@ -124,8 +124,10 @@ impl Masking<'_> {
         let mut keys: Vec<&String> = map.keys().collect();
         keys.sort();
         let mut masked = Map::new();
+        let bookmark = map.get("type").is_some_and(|kind| kind == "BOOKMARK");
         for key in keys {
             let inner = match (key.as_str(), &map[key]) {
+                ("object", Value::Object(object)) if bookmark => self.bookmark(object),
                 ("metadata", Value::Object(metadata)) => self.metadata(metadata, is_collection(map)),
                 ("cells", Value::Array(cells)) => cells.iter().map(|cell| self.cell(cell)).collect(),
                 ("nodePort", Value::Number(_)) => "<node port>".into(),
@@ -134,6 +136,16 @@ impl Masking<'_> {
             masked.insert(key.clone(), inner);
         }
         Value::Object(masked)
+    }
+
+    /// A bookmark's revision is that of the moment, as a list's is.
+    fn bookmark(&mut self, object: &Map<String, Value>) -> Value {
+        let mut masked = self.map(object, false);
+        let version = object.get("metadata").and_then(|metadata| metadata.get("resourceVersion"));
+        if let Some(version) = version {
+            masked["metadata"]["resourceVersion"] = self.version(version, true);
+        }
+        masked
     }
 
     fn metadata(&mut self, metadata: &Map<String, Value>, collection: bool) -> Value {
@@ -196,7 +208,8 @@ impl Masking<'_> {
         masked = VERSION_IN_MESSAGE.replace_all(&masked, "$1<some version>").into_owned();
         VERSION_IN_TEXT
             .replace_all(&masked, |found: &Captures<'_>| {
-                let version = self.version(&Value::from(&found[2]), false);
+                // In a path it may be that of a list.
+                let version = self.version(&Value::from(&found[2]), found[1].ends_with('='));
                 format!("{}{}", &found[1], version.as_str().unwrap_or_default())
             })
             .into_owned()
