@@ -47,6 +47,8 @@ mod defaults;
 mod discovery;
 mod events;
 mod fields;
+mod kubectl_read;
+mod kubectl_write;
 mod lifecycle;
 mod lists;
 mod patches;
@@ -79,6 +81,8 @@ pub fn all() -> Vec<Case> {
         discovery::stories(),
         protocol::stories(),
         events::stories(),
+        kubectl_read::stories(),
+        kubectl_write::stories(),
     ]
     .concat()
 }

@@ -55,7 +55,6 @@ stories! {
             "{model: mo, limits: {a: 1}}",
             "{model: mo, port: true}",
             "{model: null}",
-            "{model: mo, replicas: -1, tier: middling}",
         ] {
             s.create("{g}/v1 widgets", &format!("{{metadata: {{name: a}}, spec: {spec}}}")).await?;
         }
