@@ -193,7 +193,9 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Fleet, FleetError> {
 
 /// Reads and checks the file at `path`, or the default fleet.
 pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Fleet> {
-    let Some(path) = path else { return Ok(parse("the default fleet", DEFAULT)?) };
+    let Some(path) = path else {
+        return Ok(parse("the default fleet", DEFAULT)?);
+    };
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| anyhow::anyhow!("cannot read the fleet file {name}: {e}"))?;
     Ok(parse(&name, &text)?)

@@ -21,14 +21,29 @@ impl std::error::Error for FleetError {}
 
 impl fmt::Display for FleetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, column, message, .. } = self;
+        let Self {
+            file,
+            line,
+            column,
+            message,
+            ..
+        } = self;
         write!(f, "{file}:{line}:{column}: {message}")?;
         if !self.source_line.is_empty() {
             let number = line.to_string();
             let carets = "^".repeat(self.width.max(1));
-            let before: String =
-                self.source_line.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            write!(f, "\n  {number} | {}\n  {} | {before}{carets}", self.source_line, " ".repeat(number.len()))?;
+            let before: String = self
+                .source_line
+                .chars()
+                .take(column - 1)
+                .map(|c| if c == '\t' { '\t' } else { ' ' })
+                .collect();
+            write!(
+                f,
+                "\n  {number} | {}\n  {} | {before}{carets}",
+                self.source_line,
+                " ".repeat(number.len())
+            )?;
         }
         if !self.help.is_empty() {
             write!(f, "\nhelp: {}", self.help)?;
@@ -67,8 +82,17 @@ pub(super) fn unreadable(file: &str, text: &str, error: &serde_saphyr::Error) ->
     let place = error.location().unwrap_or(Location::UNKNOWN);
     let rendered = error.without_snippet().to_string();
     // The reader repeats the place in words; the place stands in front already.
-    let message = rendered.split(" at line ").next().unwrap_or(&rendered).trim().to_owned();
-    Pointer { file, text }.at(place, message, "`tidegate fleet default` prints a fleet file that works")
+    let message = rendered
+        .split(" at line ")
+        .next()
+        .unwrap_or(&rendered)
+        .trim()
+        .to_owned();
+    Pointer { file, text }.at(
+        place,
+        message,
+        "`tidegate fleet default` prints a fleet file that works",
+    )
 }
 
 /// Checks what the schema cannot say.
@@ -84,7 +108,11 @@ pub(super) fn check(file: &str, text: &str, fleet: &Fleet) -> Result<(), FleetEr
         *most = (*most).max(node.gpus.count.value);
     }
     if fleet.models.is_empty() {
-        return Err(point.at(Location::UNKNOWN, "models is empty", "name at least one model with one variant"));
+        return Err(point.at(
+            Location::UNKNOWN,
+            "models is empty",
+            "name at least one model with one variant",
+        ));
     }
     let (mut models, mut variants, mut served) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for model in &fleet.models {
@@ -93,7 +121,11 @@ pub(super) fn check(file: &str, text: &str, fleet: &Fleet) -> Result<(), FleetEr
         check_served(&point, model, &mut served)?;
         if model.variants.is_empty() {
             let message = format!("model {} has no variants", model.name.value);
-            return Err(point.at(model.name.referenced, message, "a model needs at least one way to be served"));
+            return Err(point.at(
+                model.name.referenced,
+                message,
+                "a model needs at least one way to be served",
+            ));
         }
         for variant in &model.variants {
             dns_label(&point, "variants[].name", &variant.name)?;
@@ -117,7 +149,11 @@ fn check_served<'a>(
         }
     }
     for name in model.served_names() {
-        let place = model.serves.iter().find(|s| s.value == name).map_or(model.name.referenced, |s| s.referenced);
+        let place = model
+            .serves
+            .iter()
+            .find(|s| s.value == name)
+            .map_or(model.name.referenced, |s| s.referenced);
         if let Some(first) = served.insert(name, place) {
             let message = format!("the model name {name} is served twice (first in line {})", first.line());
             return Err(point.at(place, message, "a request names one model, so one pool serves it"));
@@ -131,16 +167,29 @@ fn check_gpus(point: &Pointer<'_>, variant: &Variant, largest: &BTreeMap<&str, u
     let Some(&most) = largest.get(variant.gpu.value.as_str()) else {
         let have: Vec<_> = largest.keys().copied().collect();
         let message = format!("gpu is {} but no node has GPUs of that type", variant.gpu.value);
-        let help = format!("the nodes have: {}", if have.is_empty() { "none".to_owned() } else { have.join(", ") });
+        let help = format!(
+            "the nodes have: {}",
+            if have.is_empty() {
+                "none".to_owned()
+            } else {
+                have.join(", ")
+            }
+        );
         return Err(point.at(variant.gpu.referenced, message, help));
     };
     let wanted = variant.gpus();
-    let place = variant.gpus.as_ref().map_or(variant.gpu.referenced, |gpus| gpus.referenced);
+    let place = variant
+        .gpus
+        .as_ref()
+        .map_or(variant.gpu.referenced, |gpus| gpus.referenced);
     if wanted == 0 {
         return Err(point.at(place, "gpus is 0", "a replica needs at least one GPU"));
     }
     if wanted > most {
-        let message = format!("gpus is {wanted} but no {} node has more than {most}", variant.gpu.value);
+        let message = format!(
+            "gpus is {wanted} but no {} node has more than {most}",
+            variant.gpu.value
+        );
         return Err(point.at(place, message, "a replica runs on one node"));
     }
     Ok(())
@@ -149,13 +198,25 @@ fn check_gpus(point: &Pointer<'_>, variant: &Variant, largest: &BTreeMap<&str, u
 fn check_variant(point: &Pointer<'_>, model: &Model, variant: &Variant) -> Result<(), FleetError> {
     let replicas = &variant.replicas;
     if replicas.max() < replicas.min() {
-        let place = replicas.max.as_ref().or(replicas.min.as_ref()).map_or(Location::UNKNOWN, |v| v.referenced);
-        let message = format!("replicas.max is {} but replicas.min is {}", replicas.max(), replicas.min());
+        let place = replicas
+            .max
+            .as_ref()
+            .or(replicas.min.as_ref())
+            .map_or(Location::UNKNOWN, |v| v.referenced);
+        let message = format!(
+            "replicas.max is {} but replicas.min is {}",
+            replicas.max(),
+            replicas.min()
+        );
         return Err(point.at(place, message, "min must not be above max"));
     }
     if replicas.max() == 0 {
         let place = replicas.max.as_ref().map_or(Location::UNKNOWN, |v| v.referenced);
-        return Err(point.at(place, "replicas.max is 0", "a variant that may never run is left out of the file"));
+        return Err(point.at(
+            place,
+            "replicas.max is 0",
+            "a variant that may never run is left out of the file",
+        ));
     }
     if replicas.max() > 10_000 {
         let place = replicas.max.as_ref().map_or(Location::UNKNOWN, |v| v.referenced);
@@ -163,10 +224,18 @@ fn check_variant(point: &Pointer<'_>, model: &Model, variant: &Variant) -> Resul
     }
     if !variant.cost.value.is_finite() || variant.cost.value < 0.0 {
         let message = format!("cost is {}", variant.cost.value);
-        return Err(point.at(variant.cost.referenced, message, "cost is what one replica costs per hour, 0 or more"));
+        return Err(point.at(
+            variant.cost.referenced,
+            message,
+            "cost is what one replica costs per hour, 0 or more",
+        ));
     }
     if let Some(slots) = variant.slots.as_ref().filter(|slots| slots.value == 0) {
-        return Err(point.at(slots.referenced, "slots is 0", "a replica that takes no request serves nobody"));
+        return Err(point.at(
+            slots.referenced,
+            "slots is 0",
+            "a replica that takes no request serves nobody",
+        ));
     }
     if let Some(health) = variant.health.as_ref().filter(|health| !health.value.starts_with('/')) {
         let message = format!("health is `{}`", health.value);
@@ -178,14 +247,23 @@ fn check_variant(point: &Pointer<'_>, model: &Model, variant: &Variant) -> Resul
 fn check_command(point: &Pointer<'_>, model: &Model, variant: &Variant) -> Result<(), FleetError> {
     let command = &variant.command.value;
     let Some(program) = command.first() else {
-        return Err(point.at(variant.command.referenced, "command is empty", "[tidegate, sim, ...] or [vllm, serve, ...]"));
+        return Err(point.at(
+            variant.command.referenced,
+            "command is empty",
+            "[tidegate, sim, ...] or [vllm, serve, ...]",
+        ));
     };
-    let names_address = command.iter().any(|word| word.contains("$(HOST)") || word.contains("$(POD_IP)"));
+    let names_address = command
+        .iter()
+        .any(|word| word.contains("$(HOST)") || word.contains("$(POD_IP)"));
     let listens_by_itself = program == "tidegate" || super::render::takes_host_flag(program);
     // Replicas of a model share its port and differ in their address.
     if !listens_by_itself && !names_address && !variant.env.values().any(|value| value.contains("$(HOST)")) {
-        let message = format!("the command does not say which address to listen on, and every replica of {} has port {}",
-            model.name.value, model.port());
+        let message = format!(
+            "the command does not say which address to listen on, and every replica of {} has port {}",
+            model.name.value,
+            model.port()
+        );
         let help = "each replica has an address of its own: add --host \"$(HOST)\" --port \"$(PORT)\" (or what the server calls them)";
         return Err(point.at(variant.command.referenced, message, help));
     }
@@ -202,7 +280,11 @@ fn unique<'a>(
         None => Ok(()),
         Some(first) => {
             let message = format!("two {what}s are called {}", name.value);
-            Err(point.at(name.referenced, message, format!("the first one is in line {}", first.line())))
+            Err(point.at(
+                name.referenced,
+                message,
+                format!("the first one is in line {}", first.line()),
+            ))
         }
     }
 }
@@ -213,12 +295,18 @@ fn dns_label(point: &Pointer<'_>, field: &str, name: &Spanned<String>) -> Result
     let fits = text.len() <= 52
         && ends(text.chars().next())
         && ends(text.chars().last())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if fits {
         return Ok(());
     }
     let message = format!("{field}: `{text}` cannot name a Kubernetes object");
-    Err(point.at(name.referenced, message, "at most 52 of a-z, 0-9 and -, with a letter or digit at both ends"))
+    Err(point.at(
+        name.referenced,
+        message,
+        "at most 52 of a-z, 0-9 and -, with a letter or digit at both ends",
+    ))
 }
 
 fn label_value(point: &Pointer<'_>, field: &str, value: &Spanned<String>) -> Result<(), FleetError> {
@@ -232,5 +320,9 @@ fn label_value(point: &Pointer<'_>, field: &str, value: &Spanned<String>) -> Res
         return Ok(());
     }
     let message = format!("{field}: `{text}` cannot be a label value");
-    Err(point.at(value.referenced, message, "at most 63 of letters, digits, - _ . with a letter or digit at both ends"))
+    Err(point.at(
+        value.referenced,
+        message,
+        "at most 63 of letters, digits, - _ . with a letter or digit at both ends",
+    ))
 }

@@ -9,7 +9,9 @@ impl Millis {
     /// Reads `500ms`, `1.5s`, `2m`, `1h`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let split = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
         let (number, unit) = text.split_at(split);
         let scale = match unit {
             "ms" => 1.0,
@@ -18,8 +20,9 @@ impl Millis {
             "h" => 3_600_000.0,
             _ => return Err(format!("`{text}` is not a duration: write 500ms, 1.5s, 2m or 1h")),
         };
-        let number: f64 =
-            number.parse().map_err(|_| format!("`{text}` is not a duration: write 500ms, 1.5s, 2m or 1h"))?;
+        let number: f64 = number
+            .parse()
+            .map_err(|_| format!("`{text}` is not a duration: write 500ms, 1.5s, 2m or 1h"))?;
         let millis = number * scale;
         if millis > 366.0 * 24.0 * 3_600_000.0 {
             return Err(format!("`{text}` is longer than a year"));
@@ -50,7 +53,13 @@ mod tests {
 
     #[test]
     fn durations_people_write() {
-        for (text, millis) in [("500ms", 500), ("1.5s", 1_500), ("2m", 120_000), ("1h", 3_600_000), ("0s", 0)] {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("1.5s", 1_500),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("0s", 0),
+        ] {
             assert_eq!(Millis::parse(text), Ok(Millis(millis)), "{text}");
         }
         for text in ["", "5", "ms", "-1s", "1.2.3s", "5 parsecs", "99999h"] {

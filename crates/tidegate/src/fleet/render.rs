@@ -38,7 +38,10 @@ pub(crate) fn to_yaml(objects: &[Value]) -> anyhow::Result<String> {
 
 fn pool(model: &Model, namespace: &str) -> Value {
     let mut annotations = serde_json::Map::new();
-    annotations.insert(names::MODELS_ANNOTATION.to_owned(), json!(model.served_names().join(",")));
+    annotations.insert(
+        names::MODELS_ANNOTATION.to_owned(),
+        json!(model.served_names().join(",")),
+    );
     if let Some(ttft) = model.slo.ttft {
         annotations.insert(names::SLO_TTFT_ANNOTATION.to_owned(), json!(ttft.0.to_string()));
     }
@@ -67,8 +70,15 @@ fn deployment(model: &Model, variant: &Variant, namespace: &str) -> Value {
     if command.first().is_some_and(|program| takes_host_flag(program)) && !command.iter().any(|word| word == "--host") {
         command.extend(["--host".to_owned(), "$(HOST)".to_owned()]);
     }
-    let env: Vec<Value> = variant.env.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
-    let health = variant.health.as_ref().map_or("/health", |health| health.value.as_str());
+    let env: Vec<Value> = variant
+        .env
+        .iter()
+        .map(|(name, value)| json!({ "name": name, "value": value }))
+        .collect();
+    let health = variant
+        .health
+        .as_ref()
+        .map_or("/health", |health| health.value.as_str());
     let probe = json!({ "path": health, "port": "http" });
     let mut container = json!({
         "name": "server",

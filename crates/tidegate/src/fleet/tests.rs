@@ -29,7 +29,11 @@ fn a_mistake_is_shown_in_place_with_a_remedy() {
     let lines: Vec<_> = shown.lines().collect();
     assert!(lines[0].starts_with("fleet.yaml:8:"), "{shown}");
     assert!(lines[0].ends_with("replicas.max is 2 but replicas.min is 3"), "{shown}");
-    assert_eq!(lines[1].find("2}"), lines[2].find('^'), "the caret stands under the value:\n{shown}");
+    assert_eq!(
+        lines[1].find("2}"),
+        lines[2].find('^'),
+        "the caret stands under the value:\n{shown}"
+    );
     assert_eq!(lines[3], "help: min must not be above max");
 }
 
@@ -45,7 +49,10 @@ fn what_cannot_work_is_refused_before_anything_starts() {
         (("cost: 0.80", "cost: 0.80, slots: 0"), "slots is 0"),
         (("cost: 0.80", "cost: 0.80, health: health"), "a path such as /health"),
         (("cost: 0.80", "cost: 0.80, colour: red"), "colour"),
-        (("[vllm, serve, Qwen/Qwen3-0.6B, --port, \"$(PORT)\"]", "[]"), "command is empty"),
+        (
+            ("[vllm, serve, Qwen/Qwen3-0.6B, --port, \"$(PORT)\"]", "[]"),
+            "command is empty",
+        ),
         (("[vllm, serve,", "[my-server, serve,"), "which address to listen on"),
         (("ttft: 500ms", "ttft: soon"), "not a duration"),
         (("serves: [Qwen/Qwen3-0.6B]", "serves: [a, a]"), "served twice"),
@@ -58,7 +65,16 @@ fn what_cannot_work_is_refused_before_anything_starts() {
 
 #[test]
 fn nothing_that_is_not_a_fleet_makes_it_panic() {
-    for text in ["", "a", "[", "nodes: []\nmodels: []", "models: 3", "\u{feff}", "nodes: &a [*a]", "- - - -"] {
+    for text in [
+        "",
+        "a",
+        "[",
+        "nodes: []\nmodels: []",
+        "models: 3",
+        "\u{feff}",
+        "nodes: &a [*a]",
+        "- - - -",
+    ] {
         let shown = parse("fleet.yaml", text).expect_err(text).to_string();
         assert!(shown.starts_with("fleet.yaml:"), "{shown}");
     }
@@ -78,14 +94,21 @@ fn a_fleet_becomes_a_pool_and_a_deployment_with_an_autoscaling_per_variant() {
     let fleet = parse("default", DEFAULT).unwrap();
     let objects = objects(&fleet, "default");
     let kinds: Vec<_> = objects.iter().map(|o| o["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["InferencePool", "Deployment", "VariantAutoscaling", "Deployment", "VariantAutoscaling"]);
+    assert_eq!(
+        kinds,
+        [
+            "InferencePool",
+            "Deployment",
+            "VariantAutoscaling",
+            "Deployment",
+            "VariantAutoscaling"
+        ]
+    );
     for object in &objects {
         match object["kind"].as_str().unwrap() {
             "InferencePool" => drop(serde_json::from_value::<api::InferencePool>(object.clone()).unwrap()),
             "VariantAutoscaling" => drop(serde_json::from_value::<api::VariantAutoscaling>(object.clone()).unwrap()),
-            _ => drop(
-                serde_json::from_value::<k8s_openapi::api::apps::v1::Deployment>(object.clone()).unwrap(),
-            ),
+            _ => drop(serde_json::from_value::<k8s_openapi::api::apps::v1::Deployment>(object.clone()).unwrap()),
         }
     }
     assert!(to_yaml(&objects).unwrap().starts_with("---\n"));
