@@ -42,11 +42,24 @@ macro_rules! stories {
 }
 
 mod conflicts;
+mod crds;
+mod defaults;
+mod discovery;
+mod events;
+mod fields;
+mod kubectl_read;
+mod kubectl_write;
+mod lifecycle;
 mod lists;
 mod patches;
 mod props;
+mod protocol;
 mod selectors;
+mod subresources;
+mod tables;
+mod validation;
 mod verbs;
+mod watches;
 
 /// All cases, in the order of the table.
 #[must_use]
@@ -57,6 +70,19 @@ pub fn all() -> Vec<Case> {
         conflicts::stories(),
         selectors::stories(),
         lists::stories(),
+        watches::stories(),
+        tables::stories(),
+        lifecycle::stories(),
+        subresources::stories(),
+        defaults::stories(),
+        validation::stories(),
+        fields::stories(),
+        crds::stories(),
+        discovery::stories(),
+        protocol::stories(),
+        events::stories(),
+        kubectl_read::stories(),
+        kubectl_write::stories(),
     ]
     .concat()
 }

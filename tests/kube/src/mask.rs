@@ -26,7 +26,11 @@ static AGE: LazyLock<Regex> =
 static WHOLE_AGE: LazyLock<Regex> =
     LazyLock::new(|| regex(r"^(\d+y\d+d|\d+d\d+h|\d+h\d+m|\d+m\d+s|\d+[smhdy])( ago)?( \(x\d+ over [0-9smhd]+\))?$"));
 static VERSION_IN_TEXT: LazyLock<Regex> =
-    LazyLock::new(|| regex(r#"(resourceVersion(?:=|: ?"|":"))(\d+)"#));
+    LazyLock::new(|| regex(r#"(resourceVersion(?:=|"?: ?")|Resource Version: +)(\d+)"#));
+/// Where kubectl diff puts the two sides.
+static DIFF_FILE: LazyLock<Regex> = LazyLock::new(|| regex(r"/tmp/(LIVE|MERGED)-\d+"));
+static FILE_TIME: LazyLock<Regex> = LazyLock::new(|| regex(r"\b\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d+ [+-]\d{4}"));
+static GENERATED_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| regex(r#"generateName"?: "?([a-z0-9.-]+)"#));
 static VERSION_IN_MESSAGE: LazyLock<Regex> =
     LazyLock::new(|| regex(r"(current: |too old resource version: \d+ \(|in the precondition \(|in record \()\d+"));
 /// A whole object quoted inside a message.
@@ -44,7 +48,8 @@ pub fn mask(steps: &[Step], server: &str) -> Vec<Step> {
         seen.gather(&step.seen);
     }
     let ranks = seen.versions.iter().enumerate().map(|(rank, version)| (version.to_string(), rank + 1)).collect();
-    let mut masking = Masking { server, ranks, names: seen.names, uids: BTreeMap::new() };
+    let names = seen.prefixes.iter().map(|prefix| generated(prefix)).collect();
+    let mut masking = Masking { server, ranks, names, uids: BTreeMap::new() };
     steps
         .iter()
         .map(|step| Step {
@@ -59,8 +64,13 @@ pub fn mask(steps: &[Step], server: &str) -> Vec<Step> {
 struct Seen {
     /// Revisions of single objects, in order: their ranks are compared.
     versions: BTreeSet<u64>,
-    /// Generated names and what stands for them.
-    names: BTreeMap<String, String>,
+    /// Prefixes of generated names.
+    prefixes: BTreeSet<String>,
+}
+
+/// A name generated from a prefix, and what stands for it.
+fn generated(prefix: &str) -> (Regex, String) {
+    (regex(&format!(r"\b{}[a-z0-9]{{5}}\b", regex::escape(prefix))), format!("{prefix}<5>"))
 }
 
 impl Seen {
@@ -80,6 +90,9 @@ impl Seen {
                 }
             }
             Value::Array(items) => items.iter().for_each(|item| self.gather(item)),
+            Value::String(text) => {
+                self.prefixes.extend(GENERATED_IN_TEXT.captures_iter(text).map(|found| found[1].to_owned()));
+            }
             _ => {}
         }
     }
@@ -89,9 +102,9 @@ impl Seen {
         if let Ok(version) = text("resourceVersion").parse() {
             self.versions.insert(version);
         }
-        let (prefix, name) = (text("generateName"), text("name"));
-        if !prefix.is_empty() && name.starts_with(prefix) && name.len() == prefix.len() + 5 {
-            self.names.insert(name.to_owned(), format!("{prefix}<5>"));
+        let prefix = text("generateName");
+        if !prefix.is_empty() {
+            self.prefixes.insert(prefix.to_owned());
         }
     }
 }
@@ -105,7 +118,7 @@ fn is_collection(map: &Map<String, Value>) -> bool {
 struct Masking<'a> {
     server: &'a str,
     ranks: BTreeMap<String, usize>,
-    names: BTreeMap<String, String>,
+    names: Vec<(Regex, String)>,
     uids: BTreeMap<String, usize>,
 }
 
@@ -124,8 +137,10 @@ impl Masking<'_> {
         let mut keys: Vec<&String> = map.keys().collect();
         keys.sort();
         let mut masked = Map::new();
+        let bookmark = map.get("type").is_some_and(|kind| kind == "BOOKMARK");
         for key in keys {
             let inner = match (key.as_str(), &map[key]) {
+                ("object", Value::Object(object)) if bookmark => self.bookmark(object),
                 ("metadata", Value::Object(metadata)) => self.metadata(metadata, is_collection(map)),
                 ("cells", Value::Array(cells)) => cells.iter().map(|cell| self.cell(cell)).collect(),
                 ("nodePort", Value::Number(_)) => "<node port>".into(),
@@ -134,6 +149,16 @@ impl Masking<'_> {
             masked.insert(key.clone(), inner);
         }
         Value::Object(masked)
+    }
+
+    /// A bookmark's revision is that of the moment, as a list's is.
+    fn bookmark(&mut self, object: &Map<String, Value>) -> Value {
+        let mut masked = self.map(object, false);
+        let version = object.get("metadata").and_then(|metadata| metadata.get("resourceVersion"));
+        if let Some(version) = version {
+            masked["metadata"]["resourceVersion"] = self.version(version, true);
+        }
+        masked
     }
 
     fn metadata(&mut self, metadata: &Map<String, Value>, collection: bool) -> Value {
@@ -181,12 +206,14 @@ impl Masking<'_> {
             masked = masked.replace(address, "<address>");
         }
         for (name, mask) in &self.names {
-            masked = masked.replace(name, mask);
+            masked = name.replace_all(&masked, mask.as_str()).into_owned();
         }
         masked = UID.replace_all(&masked, |found: &Captures<'_>| self.uid(&found[0])).into_owned();
         masked = TIME
             .replace_all(&masked, |found: &Captures<'_>| found[0].replace(|digit: char| digit.is_ascii_digit(), "0"))
             .into_owned();
+        masked = FILE_TIME.replace_all(&masked, "<file time>").into_owned();
+        masked = DIFF_FILE.replace_all(&masked, "/tmp/$1").into_owned();
         masked = LONG_TIME.replace_all(&masked, "<date>").into_owned();
         masked = CLUSTER_ADDRESS.replace_all(&masked, "<address>").into_owned();
         masked = NODE_PORT.replace_all(&masked, ":<node port>/").into_owned();
@@ -196,7 +223,8 @@ impl Masking<'_> {
         masked = VERSION_IN_MESSAGE.replace_all(&masked, "$1<some version>").into_owned();
         VERSION_IN_TEXT
             .replace_all(&masked, |found: &Captures<'_>| {
-                let version = self.version(&Value::from(&found[2]), false);
+                // In a path it may be that of a list.
+                let version = self.version(&Value::from(&found[2]), found[1].ends_with('='));
                 format!("{}{}", &found[1], version.as_str().unwrap_or_default())
             })
             .into_owned()

@@ -275,7 +275,9 @@ impl Story {
 
     fn yaml(&self, text: &str) -> Result<Value> {
         let text = self.fill(text);
-        serde_saphyr::from_str(&text).with_context(|| format!("a story's YAML: {text}"))
+        // `y` and `no` are words in stories, as they are in Kubernetes' YAML 1.2 reader.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        serde_saphyr::from_str_with_options(&text, options).with_context(|| format!("a story's YAML: {text}"))
     }
 
     /// The URL path of a short form: `configmaps/a` is in the story's
@@ -348,6 +350,40 @@ impl Ask<'_> {
         let headers = Answer::compared_headers(&answer.headers);
         story.note(title, json!({ "status": answer.status, "headers": headers, "body": body }));
         Ok(reply)
+    }
+
+    /// Sends, recording the status alone with some headers: for bodies that
+    /// hold more than the contract.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn headers(self, names: &[&str]) -> Result<Reply> {
+        let title = format!("{} {}", self.method, self.path);
+        let story = self.story.clone();
+        let answer = self.exchange().await?;
+        let headers: serde_json::Map<String, Value> = names
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), answer.headers.get(*name)?.to_str().ok()?.into())))
+            .collect();
+        story.note(title, json!({ "status": answer.status, "headers": headers }));
+        Ok(read(&answer).1)
+    }
+
+    /// Sends without recording; an answer other than 2xx is an error.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn quiet(self) -> Result<Reply> {
+        self.must().await
+    }
+
+    /// Sends without recording, for the `ETag` of the answer.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn etag(self) -> Result<String> {
+        let answer = self.exchange().await?;
+        Ok(answer.headers.get("etag").and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned())
     }
 
     /// Sends without recording.
