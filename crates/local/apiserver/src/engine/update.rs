@@ -97,7 +97,7 @@ impl Patch {
                 }
             },
         };
-        result.map_err(|PatchError { kind, message }| match kind {
+        result.map_err(|PatchError { kind, message, .. }| match kind {
             PatchErrorKind::BadRequest => Failure::bad_request(message),
             PatchErrorKind::TooLarge => Failure::new(413, "RequestEntityTooLarge", message),
             PatchErrorKind::Invalid if self.form == Form::Json => Failure::unprocessable_patch(),
