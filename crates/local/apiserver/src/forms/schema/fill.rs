@@ -1,6 +1,7 @@
 //! Pruning, defaulting, and the form that Go's structs give a built-in object.
 
 use super::{Emit, Schema, Shape, builtin};
+use crate::forms::quantity;
 use serde_json::{Map, Value, json};
 
 /// Removes fields that the schema does not know.
@@ -112,8 +113,15 @@ pub(super) fn normalize(schema: &Schema, value: &mut Value) {
                 normalize(&schema.at(field), inner);
             }
             for (key, field) in &node.fields {
-                if field.emit == Emit::Omit && map.get(key).is_some_and(is_empty) {
-                    map.remove(key);
+                match field.emit {
+                    Emit::Omit if map.get(key).is_some_and(is_empty) => {
+                        map.remove(key);
+                    }
+                    // Storage keeps no difference between an empty list and none.
+                    Emit::Zero if map.get(key).is_some_and(|v| v.as_array().is_some_and(Vec::is_empty)) => {
+                        map.insert(key.clone(), Value::Null);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -127,7 +135,13 @@ pub(super) fn normalize(schema: &Schema, value: &mut Value) {
                 normalize(&items, inner);
             }
         }
+        Value::Number(number) if node.shape == Shape::Quantity => *value = Value::String(number.to_string()),
         _ => {}
+    }
+    if let (Shape::Quantity, Value::String(text)) = (node.shape, &*value)
+        && let Some(canonical) = quantity::canonical(text)
+    {
+        *value = Value::String(canonical);
     }
 }
 
