@@ -1,0 +1,328 @@
+//! Takes stock: what each variant has, what is asked of it, what is not known.
+
+use crate::explain::MetricsWord;
+use crate::view::{Demand, GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
+use crate::{Memory, Policy, words};
+use std::time::Duration;
+use units::{Instant, Signal};
+
+/// A variant and what it really has.
+#[derive(Debug)]
+pub(crate) struct Stand<'a> {
+    pub(crate) variant: &'a VariantView,
+    /// Requests one replica serves at once; 1 where nobody knows any.
+    pub(crate) slots: f64,
+    /// Ready replicas, by name. More than `ready` while some are about to go.
+    pub(crate) ready_replicas: Vec<&'a ReplicaView>,
+    /// Wanted and ready.
+    pub(crate) ready: u32,
+    /// Wanted and on the way.
+    pub(crate) coming: u32,
+    /// Wanted, and not coming any more.
+    pub(crate) stuck: u32,
+    /// Why they do not come.
+    pub(crate) stuck_why: Option<String>,
+    /// Ready replicas with a signal that is not fresh, with what is wrong.
+    pub(crate) silent: Vec<(String, MetricsWord, String)>,
+}
+
+impl Stand<'_> {
+    /// Replicas that serve or will.
+    pub(crate) fn live(&self) -> u32 {
+        self.ready + self.coming
+    }
+
+    /// Cost of one slot per hour.
+    pub(crate) fn unit_cost(&self) -> f64 {
+        self.variant.cost / self.slots
+    }
+}
+
+/// A mean over all replicas by their slots, and the sum it is made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) mean: f64,
+    pub(crate) max: f64,
+    /// Sum of value times slots over all ready replicas; those that are
+    /// silent count with the mean of the others.
+    pub(crate) total: f64,
+}
+
+/// A model's load, taken stock of.
+#[derive(Debug)]
+pub(crate) struct Load<'a> {
+    /// Variants by name.
+    pub(crate) stands: Vec<Stand<'a>>,
+    /// Whether slots are known (or rather: everything counts as one).
+    pub(crate) slots_known: bool,
+    pub(crate) ready_replicas: usize,
+    /// Ready replicas whose KV cache or queue is known.
+    pub(crate) judged: usize,
+    /// Of these, those that are full by any measure.
+    pub(crate) saturated: usize,
+    pub(crate) kv: Option<Spread>,
+    pub(crate) waiting: Option<Spread>,
+    /// Requests at replicas now.
+    pub(crate) busy: Option<f64>,
+    /// What the gateways say, if that is fresh.
+    pub(crate) demand: Option<&'a Demand>,
+    /// Whether a replica is known to generate tokens.
+    pub(crate) generating: bool,
+    /// Why the gateways' word is not complete, if it is not.
+    pub(crate) gateway_silent: Option<(MetricsWord, String)>,
+    /// Slots that the present load needs, backlog included.
+    pub(crate) slots_asked: Option<f64>,
+}
+
+impl<'a> Load<'a> {
+    pub(crate) fn survey(view: &'a ModelView, policy: &Policy, memory: &mut Memory, now: Instant) -> Self {
+        let mut variants: Vec<&VariantView> = view.variants.iter().collect();
+        variants.sort_by(|a, b| a.name.cmp(&b.name));
+        memory.keep_only(|name| variants.iter().any(|variant| variant.name == name));
+        for variant in &variants {
+            if let Some(slots) = slots_seen(variant) {
+                memory.learn_slots(&variant.name, slots);
+            }
+        }
+        let known: Vec<f64> = variants.iter().filter_map(|variant| memory.slots_of(&variant.name)).collect();
+        let usual = if known.is_empty() { 1.0 } else { known.iter().sum::<f64>() / known.len() as f64 };
+        let stands: Vec<Stand<'_>> = variants
+            .into_iter()
+            .map(|variant| {
+                let slots = memory.slots_of(&variant.name).unwrap_or(usual);
+                stand(variant, slots, policy, memory, now)
+            })
+            .collect();
+
+        let (demand, gateway_silent) = gateway(&view.gateway, policy, now);
+        let fresh = |signal: &Signal<f64>| signal.fresh(now, policy.max_age).map(|seen| seen.value);
+        let ready = || stands.iter().flat_map(|stand| stand.ready_replicas.iter().map(move |r| (stand.slots, *r)));
+
+        let mut judged = 0;
+        let mut saturated = 0;
+        for (slots, replica) in ready() {
+            let (kv, waiting) = (fresh(&replica.kv), fresh(&replica.waiting));
+            let full = kv.is_some_and(|kv| kv >= policy.kv_cache_threshold)
+                || waiting.is_some_and(|waiting| waiting >= policy.queue_length_threshold)
+                || (!known.is_empty() && at_replica(replica, &fresh).is_some_and(|busy| busy >= slots));
+            judged += usize::from(kv.is_some() || waiting.is_some() || full);
+            saturated += usize::from(full);
+        }
+        let kv = spread(ready().map(|(slots, replica)| (slots, fresh(&replica.kv))));
+        let waiting = spread(ready().map(|(slots, replica)| (slots, fresh(&replica.waiting))));
+        // Per slot, so that a silent replica counts as busy as the others are.
+        let at_replicas = spread(ready().map(|(slots, r)| (slots, at_replica(r, &fresh).map(|busy| busy / slots))));
+        let busy = match (at_replicas.map(|spread| spread.total), demand.map(|demand| demand.in_flight as f64)) {
+            (Some(seen), Some(sent)) => Some(seen.max(sent)),
+            (seen, sent) => seen.or(sent),
+        };
+        if let (Some(demand), Some(busy)) = (demand, busy)
+            && let Some(rate) = demand.completion_rate.filter(|rate| *rate > 0.0)
+            && busy > 0.0
+        {
+            memory.learn_service(busy / rate, now);
+        }
+        let service = memory.service().unwrap_or(policy.assumed_service.as_secs_f64());
+        let ready_replicas = ready().count();
+        let generating = ready().any(|(_, replica)| fresh(&replica.token_rate).is_some_and(|rate| rate > 0.0));
+        Self {
+            generating,
+            slots_known: !known.is_empty(),
+            ready_replicas,
+            judged,
+            saturated,
+            kv,
+            waiting,
+            busy,
+            demand,
+            gateway_silent,
+            slots_asked: slots_asked(busy, demand, service, policy.drain),
+            stands,
+        }
+    }
+
+    /// Whether every signal is there and fresh, so that less may be decided.
+    pub(crate) fn covered(&self) -> bool {
+        self.gateway_silent.is_none() && self.stands.iter().all(|stand| stand.silent.is_empty())
+    }
+
+    /// Whether anything at all is known of the load.
+    pub(crate) fn blind(&self) -> bool {
+        self.demand.is_none() && self.judged == 0 && self.busy.is_none()
+    }
+
+    /// Whether it is certain that there is no work anywhere.
+    pub(crate) fn known_idle(&self) -> bool {
+        self.covered()
+            && self.queued() == 0
+            && !self.generating
+            && self.demand.is_none_or(|demand| demand.in_flight == 0)
+            && self.busy.is_none_or(|busy| busy <= 0.0)
+            && self.waiting.is_none_or(|waiting| waiting.max <= 0.0)
+            && (self.demand.is_some() || self.ready_replicas > 0)
+    }
+
+    pub(crate) fn queued(&self) -> u64 {
+        self.demand.map_or(0, |demand| demand.queued)
+    }
+
+    pub(crate) fn oldest_wait(&self) -> Duration {
+        self.demand.and_then(|demand| demand.oldest_wait).unwrap_or_default()
+    }
+
+    /// Slots that serve now.
+    pub(crate) fn ready_capacity(&self) -> f64 {
+        self.stands.iter().map(|stand| f64::from(stand.ready) * stand.slots).sum()
+    }
+
+    /// Slots that serve now or will.
+    pub(crate) fn live_capacity(&self) -> f64 {
+        self.stands.iter().map(|stand| f64::from(stand.live()) * stand.slots).sum()
+    }
+
+    pub(crate) fn coming(&self) -> u32 {
+        self.stands.iter().map(|stand| stand.coming).sum()
+    }
+
+    pub(crate) fn wanted(&self) -> u32 {
+        self.stands.iter().map(|stand| stand.variant.wanted).sum()
+    }
+
+    /// One number to tell the same load at another time: arrivals where a
+    /// gateway counts them, else the requests at replicas.
+    pub(crate) fn measure(&self) -> f64 {
+        self.demand.and_then(|demand| demand.arrival_rate).or(self.busy).unwrap_or(0.0)
+    }
+}
+
+/// Slots one replica of `variant` is known to have.
+fn slots_seen(variant: &VariantView) -> Option<f64> {
+    let seen = variant.replicas.iter().filter_map(|replica| replica.slots.last()).map(|seen| seen.value);
+    seen.chain(variant.slots).filter(|slots| slots.is_finite() && *slots > 0.0).reduce(f64::min)
+}
+
+/// Requests at a replica: what we sent, or what it says if that is more.
+fn at_replica(replica: &ReplicaView, fresh: &impl Fn(&Signal<f64>) -> Option<f64>) -> Option<f64> {
+    let told = match (fresh(&replica.running), fresh(&replica.waiting)) {
+        (Some(running), Some(waiting)) => Some(running + waiting),
+        (running, waiting) => running.or(waiting),
+    };
+    match (told, fresh(&replica.in_flight)) {
+        (Some(told), Some(sent)) => Some(told.max(sent)),
+        (told, sent) => told.or(sent),
+    }
+}
+
+fn spread(values: impl Iterator<Item = (f64, Option<f64>)>) -> Option<Spread> {
+    let (mut all, mut heard, mut sum, mut max) = (0.0, 0.0, 0.0, f64::NEG_INFINITY);
+    for (slots, value) in values {
+        all += slots;
+        if let Some(value) = value {
+            heard += slots;
+            sum += value * slots;
+            max = max.max(value);
+        }
+    }
+    if heard <= 0.0 {
+        return None;
+    }
+    let mean = sum / heard;
+    Some(Spread { mean, max, total: if heard < all { mean * all } else { sum } })
+}
+
+/// Slots that serve the present arrivals and work the backlog off within
+/// `drain`: by Little's law where rates are known, and in any case no fewer
+/// than are busy and no more than there are requests.
+fn slots_asked(busy: Option<f64>, demand: Option<&Demand>, service: f64, drain: Duration) -> Option<f64> {
+    let Some(demand) = demand else { return busy };
+    let busy = busy.unwrap_or(0.0);
+    let queued = demand.queued as f64;
+    if queued == 0.0 {
+        return Some(busy);
+    }
+    let Some(arrivals) = demand.arrival_rate else { return Some(busy + queued) };
+    let backlog = queued * service / drain.as_secs_f64().max(0.001);
+    Some((arrivals * service + backlog).clamp(busy + 1.0, busy + queued.max(1.0)))
+}
+
+fn gateway<'a>(
+    view: &'a GatewayView,
+    policy: &Policy,
+    now: Instant,
+) -> (Option<&'a Demand>, Option<(MetricsWord, String)>) {
+    let GatewayView::Present { demand, silent } = view else { return (None, None) };
+    let fresh = demand.fresh(now, policy.max_age).map(|seen| &seen.value);
+    let wrong = match demand {
+        Signal::Missing { why, .. } => Some((MetricsWord::Missing, format!("gateway: {why}"))),
+        Signal::Observed(seen) if fresh.is_none() => {
+            let age = words::time(now.since(seen.at));
+            Some((MetricsWord::Stale, format!("gateway: last heard of {age} ago; is it running and reachable?")))
+        }
+        Signal::Observed(_) if !silent.is_empty() => {
+            Some((MetricsWord::Missing, format!("gateway: no answer from {}", words::some_of(silent))))
+        }
+        Signal::Observed(_) => None,
+    };
+    (fresh, wrong)
+}
+
+fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut Memory, now: Instant) -> Stand<'a> {
+    let mut ready_replicas: Vec<&ReplicaView> = Vec::new();
+    let (mut starting, mut stuck_pods, mut stuck_why) = (0_u32, 0_u32, None);
+    for replica in &variant.replicas {
+        match &replica.state {
+            ReplicaState::Ready => ready_replicas.push(replica),
+            ReplicaState::Pending { since } if now.since(*since) <= policy.pending_timeout => starting += 1,
+            ReplicaState::Unschedulable { since, .. } if now.since(*since) <= policy.unschedulable_grace => {
+                starting += 1;
+            }
+            ReplicaState::Pending { since } => {
+                stuck_pods += 1;
+                stuck_why.get_or_insert(format!("{} not ready for {}", replica.name, words::time(now.since(*since))));
+            }
+            ReplicaState::Unschedulable { why, .. } => {
+                stuck_pods += 1;
+                stuck_why = Some(format!("{} unschedulable: {why}", replica.name));
+            }
+        }
+    }
+    ready_replicas.sort_by(|a, b| a.name.cmp(&b.name));
+    let silent = ready_replicas.iter().filter_map(|replica| silence(replica, policy, now)).collect();
+
+    // A replica too many is one about to go: it carries load, but is no capacity.
+    let ready = u32::try_from(ready_replicas.len()).unwrap_or(u32::MAX).min(variant.wanted);
+    let starting = starting.min(variant.wanted - ready);
+    let stuck_pods = stuck_pods.min(variant.wanted - ready - starting);
+    let absent = variant.wanted - ready - starting - stuck_pods;
+    let absent_for = now.since(memory.absent_since(&variant.name, absent > 0, now));
+    let given_up = absent > 0 && absent_for > policy.pending_timeout;
+    if given_up {
+        let lacks = words::count(absent as usize, "replica", "replicas");
+        stuck_why.get_or_insert(format!("{lacks} asked for {} ago and not created", words::time(absent_for)));
+    }
+    let (coming, stuck) =
+        if given_up { (starting, stuck_pods + absent) } else { (starting + absent, stuck_pods) };
+    Stand {
+        variant,
+        slots,
+        ready_replicas,
+        ready,
+        coming,
+        stuck,
+        stuck_why: stuck_why.filter(|_| stuck > 0),
+        silent,
+    }
+}
+
+/// What of a ready replica is missing or stale among the signals a scale-down needs.
+fn silence(replica: &ReplicaView, policy: &Policy, now: Instant) -> Option<(String, MetricsWord, String)> {
+    let needed = [&replica.kv, &replica.running, &replica.waiting];
+    let worst = needed.into_iter().find(|signal| signal.fresh(now, policy.max_age).is_none())?;
+    let (word, why) = match worst {
+        Signal::Missing { why, .. } => (MetricsWord::Missing, why.clone()),
+        Signal::Observed(seen) => {
+            (MetricsWord::Stale, format!("last heard of {} ago", words::time(now.since(seen.at))))
+        }
+    };
+    Some((replica.name.clone(), word, why))
+}

@@ -1,0 +1,185 @@
+//! Turns a capacity into replicas per variant: cheapest first up, dearest
+//! first down, within bounds.
+
+use crate::load::{Load, Stand};
+use crate::words;
+
+/// Absorbs the rounding of sums; far below one replica of anything.
+const EPSILON: f64 = 1e-9;
+
+/// Replicas per variant, in the order of [`Load::stands`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Targets(pub(crate) Vec<u32>);
+
+/// What kept a plan from giving what was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Obstacles {
+    /// Variants at their maximum, by index.
+    pub(crate) at_maximum: Vec<usize>,
+    /// Variants whose replicas do not come up, by index.
+    pub(crate) not_starting: Vec<usize>,
+    /// Variants at their minimum, by index.
+    pub(crate) at_minimum: Vec<usize>,
+    /// The same as sentences.
+    pub(crate) says: Vec<String>,
+}
+
+impl Targets {
+    /// What the targets are asked for now.
+    pub(crate) fn as_wanted(load: &Load<'_>) -> Self {
+        Self(load.stands.iter().map(|stand| stand.variant.wanted).collect())
+    }
+
+    /// Moves every variant into its bounds and says which ones moved.
+    pub(crate) fn clamp(&mut self, load: &Load<'_>, obstacles: &mut Obstacles) {
+        for (i, stand) in load.stands.iter().enumerate() {
+            let variant = stand.variant;
+            if self.0[i] > variant.max {
+                obstacles.says.push(format!("{} may have at most {} (maxReplicas)", variant.name, variant.max));
+                obstacles.at_maximum.push(i);
+                self.0[i] = variant.max;
+            } else if self.0[i] < variant.min {
+                obstacles.says.push(format!("{} must have at least {} (minReplicas)", variant.name, variant.min));
+                obstacles.at_minimum.push(i);
+                self.0[i] = variant.min;
+            }
+        }
+    }
+
+    /// Slots of what serves or comes, once this is carried out.
+    fn live_capacity(&self, load: &Load<'_>) -> f64 {
+        load.stands.iter().zip(&self.0).map(|(stand, target)| f64::from(useful(stand, *target)) * stand.slots).sum()
+    }
+
+    /// Slots that serve at once, once this is carried out: what is not ready
+    /// goes first.
+    fn ready_capacity(&self, load: &Load<'_>) -> f64 {
+        load.stands.iter().zip(&self.0).map(|(stand, target)| f64::from(stand.ready.min(*target)) * stand.slots).sum()
+    }
+
+    /// Adds replicas, cheapest per slot first, until `needs` slots serve or come.
+    pub(crate) fn raise(&mut self, needs: f64, load: &Load<'_>, obstacles: &mut Obstacles) {
+        for i in cheapest_per_slot(load) {
+            let stand = &load.stands[i];
+            let missing = needs - self.live_capacity(load);
+            if missing <= EPSILON {
+                return;
+            }
+            if stand.stuck > 0 {
+                obstacles.not_starting.push(i);
+                let why = stand.stuck_why.as_deref().unwrap_or("replicas do not come up");
+                obstacles.says.push(format!("{} is passed over: {why}", stand.variant.name));
+                continue;
+            }
+            let room = stand.variant.max.saturating_sub(self.0[i]);
+            let asked = (missing / stand.slots - EPSILON).ceil().max(1.0);
+            if asked > f64::from(room) {
+                obstacles.at_maximum.push(i);
+                obstacles.says.push(format!("{} is at its maximum of {}", stand.variant.name, stand.variant.max));
+            }
+            // The cast saturates, and `room` bounds it anyway.
+            self.0[i] += (asked as u32).min(room);
+        }
+    }
+
+    /// Asks the variant with the cheapest replica for one, if any may have one.
+    pub(crate) fn wake_one(&mut self, load: &Load<'_>, obstacles: &mut Obstacles) -> Option<usize> {
+        let mut order: Vec<usize> = (0..load.stands.len()).collect();
+        order.sort_by(|a, b| {
+            let (a, b) = (load.stands[*a].variant, load.stands[*b].variant);
+            a.cost.total_cmp(&b.cost).then_with(|| a.name.cmp(&b.name))
+        });
+        let found = order.into_iter().find(|i| load.stands[*i].variant.max > 0);
+        match found {
+            Some(i) => self.0[i] = 1,
+            None => obstacles.says.push("no variant may have a replica (maxReplicas)".to_owned()),
+        }
+        found
+    }
+
+    /// Takes replicas away, those that do not come up first, then dearest per
+    /// slot first, as long as `needs` slots are left that serve, and one
+    /// replica at least.
+    pub(crate) fn lower(&mut self, needs: f64, load: &Load<'_>, obstacles: &mut Obstacles) {
+        let mut dearest_first = cheapest_per_slot(load);
+        dearest_first.reverse();
+        for &i in &dearest_first {
+            let stand = &load.stands[i];
+            let floor = stand.variant.min.max(stand.live());
+            if self.0[i] > floor && self.0.iter().sum::<u32>() > 1 && stand.stuck > 0 {
+                let others: u32 = self.0.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, n)| *n).sum();
+                self.0[i] = floor.max(u32::from(others == 0));
+            }
+        }
+        for i in dearest_first {
+            let stand = &load.stands[i];
+            loop {
+                if self.0[i] == 0 {
+                    break;
+                }
+                let mut fewer = self.clone();
+                fewer.0[i] -= 1;
+                let enough = fewer.ready_capacity(load) >= needs - EPSILON
+                    && load.stands.iter().zip(&fewer.0).any(|(stand, target)| stand.ready.min(*target) > 0);
+                if !enough {
+                    break;
+                }
+                if self.0[i] <= stand.variant.min {
+                    obstacles.at_minimum.push(i);
+                    break;
+                }
+                *self = fewer;
+            }
+        }
+    }
+
+    /// Takes everything to its minimum.
+    pub(crate) fn lower_to_minimum(&mut self, load: &Load<'_>, obstacles: &mut Obstacles) {
+        for (i, stand) in load.stands.iter().enumerate() {
+            self.0[i] = self.0[i].min(stand.variant.min);
+            if stand.variant.min > 0 {
+                obstacles.at_minimum.push(i);
+            }
+        }
+    }
+
+    /// `+2 l4 (cheapest), -1 h100`, or nothing.
+    pub(crate) fn moves(&self, load: &Load<'_>, model: &str) -> String {
+        let several = load.stands.len() > 1;
+        let moves = load.stands.iter().zip(&self.0).filter(|(stand, target)| stand.variant.wanted != **target).map(
+            |(stand, target)| {
+                let (from, name) = (stand.variant.wanted, words::short_name(&stand.variant.name, model));
+                if *target > from {
+                    let cheapest = several && is_cheapest(stand, load);
+                    format!("+{} {name}{}", target - from, if cheapest { " (cheapest)" } else { "" })
+                } else {
+                    let dearest = several && is_dearest(stand, load);
+                    format!("-{} {name}{}", from - target, if dearest { " (dearest)" } else { "" })
+                }
+            },
+        );
+        moves.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Replicas of `target` that serve or will: those that do not come up are none.
+fn useful(stand: &Stand<'_>, target: u32) -> u32 {
+    if target > stand.variant.wanted { stand.live() + (target - stand.variant.wanted) } else { stand.live().min(target) }
+}
+
+fn cheapest_per_slot(load: &Load<'_>) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..load.stands.len()).collect();
+    order.sort_by(|a, b| {
+        let (a, b) = (&load.stands[*a], &load.stands[*b]);
+        a.unit_cost().total_cmp(&b.unit_cost()).then_with(|| a.variant.name.cmp(&b.variant.name))
+    });
+    order
+}
+
+fn is_cheapest(stand: &Stand<'_>, load: &Load<'_>) -> bool {
+    load.stands.iter().all(|other| stand.unit_cost() <= other.unit_cost())
+}
+
+fn is_dearest(stand: &Stand<'_>, load: &Load<'_>) -> bool {
+    load.stands.iter().all(|other| stand.unit_cost() >= other.unit_cost())
+}

@@ -1,0 +1,183 @@
+//! When a model is full, when it has too much, and how patient to be.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The numbers a decision is taken by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// A replica is saturated at this share of its KV cache, 0 to 1.
+    pub kv_cache_threshold: f64,
+    /// Scale up when on average no more than this share is spare below the threshold.
+    pub kv_spare_trigger: f64,
+    /// A replica is saturated with this many requests waiting inside the engine.
+    pub queue_length_threshold: f64,
+    /// Scale up when on average less than this is spare below the threshold.
+    pub queue_spare_trigger: f64,
+    /// Scale up when at least this share of the replicas is saturated, whatever the mean.
+    pub saturated_share: f64,
+    /// Scale up when more than this share of all slots is asked for.
+    pub slot_trigger: f64,
+    /// What a scale-up aims at: this share of the slots in use afterwards.
+    pub target_utilisation: f64,
+    /// How far below its trigger each load must stay after a scale-down, as a
+    /// share of the trigger. 0 is the predecessor's rule, on the edge of
+    /// going up again.
+    pub hysteresis: f64,
+    /// Scale up when a request has waited this long and nothing is on its way.
+    pub queue_wait: Duration,
+    /// How quickly a backlog should be worked off; sizes a scale-up.
+    pub drain: Duration,
+    /// Time an answer takes, until it has been measured.
+    pub assumed_service: Duration,
+    /// A signal older than this does not count as known.
+    pub max_age: Duration,
+    /// A replica that is not ready after this long no longer counts as coming.
+    pub pending_timeout: Duration,
+    /// A replica no node takes for this long no longer counts as coming.
+    pub unschedulable_grace: Duration,
+    /// Scale down only to what the highest load of this long would need.
+    pub down_after: Duration,
+    /// Scale to zero (where the minimum is 0) after this long without any work.
+    pub zero_after: Duration,
+}
+
+impl Default for Policy {
+    /// The predecessor's thresholds, with times that suit replicas that start
+    /// within seconds to a few minutes.
+    fn default() -> Self {
+        Self {
+            kv_cache_threshold: 0.80,
+            kv_spare_trigger: 0.10,
+            queue_length_threshold: 5.0,
+            queue_spare_trigger: 3.0,
+            saturated_share: 0.5,
+            slot_trigger: 0.875,
+            target_utilisation: 0.80,
+            hysteresis: 0.20,
+            queue_wait: Duration::from_secs(1),
+            drain: Duration::from_secs(10),
+            assumed_service: Duration::from_secs(2),
+            max_age: Duration::from_secs(5),
+            pending_timeout: Duration::from_secs(120),
+            unschedulable_grace: Duration::from_secs(3),
+            down_after: Duration::from_secs(30),
+            zero_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A policy that cannot be used, and the key at fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyError {
+    /// The field.
+    pub key: &'static str,
+    /// Its value.
+    pub value: f64,
+    /// What must hold.
+    pub rule: &'static str,
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}: it {}", self.key, self.value, self.rule)
+    }
+}
+
+impl std::error::Error for PolicyError {}
+
+impl Policy {
+    /// Checks that the numbers make sense together.
+    ///
+    /// # Errors
+    /// The first field that breaks a rule, with the rule.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        let share = |value: f64| value > 0.0 && value <= 1.0;
+        let rules = [
+            ("kvCacheThreshold", self.kv_cache_threshold, share(self.kv_cache_threshold), "must be above 0, at most 1"),
+            (
+                "kvSpareTrigger",
+                self.kv_spare_trigger,
+                (0.0..self.kv_cache_threshold).contains(&self.kv_spare_trigger),
+                "must be at least 0 and below kvCacheThreshold",
+            ),
+            (
+                "queueLengthThreshold",
+                self.queue_length_threshold,
+                self.queue_length_threshold.is_finite() && self.queue_length_threshold > 0.0,
+                "must be above 0",
+            ),
+            (
+                "queueSpareTrigger",
+                self.queue_spare_trigger,
+                (0.0..self.queue_length_threshold).contains(&self.queue_spare_trigger),
+                "must be at least 0 and below queueLengthThreshold",
+            ),
+            ("saturatedShare", self.saturated_share, share(self.saturated_share), "must be above 0, at most 1"),
+            ("slotTrigger", self.slot_trigger, share(self.slot_trigger), "must be above 0, at most 1"),
+            (
+                "targetUtilisation",
+                self.target_utilisation,
+                self.target_utilisation > 0.0 && self.target_utilisation <= self.slot_trigger,
+                "must be above 0, at most slotTrigger, or a scale-up would ask for the next one",
+            ),
+            (
+                "hysteresis",
+                self.hysteresis,
+                (0.0..1.0).contains(&self.hysteresis),
+                "must be at least 0 and below 1",
+            ),
+        ];
+        match rules.into_iter().find(|(_, _, holds, _)| !holds) {
+            Some((key, value, _, rule)) => Err(PolicyError { key, value, rule }),
+            None => Ok(()),
+        }
+    }
+
+    /// Mean KV share at which a scale-up is due.
+    pub(crate) fn kv_limit(&self) -> f64 {
+        self.kv_cache_threshold - self.kv_spare_trigger
+    }
+
+    /// Mean KV share a scale-up aims at: as far below the trigger as the slots' aim.
+    pub(crate) fn kv_target(&self) -> f64 {
+        self.kv_limit() * self.target_utilisation / self.slot_trigger
+    }
+
+    /// Mean requests waiting per replica above which a scale-up is due.
+    pub(crate) fn waiting_limit(&self) -> f64 {
+        self.queue_length_threshold - self.queue_spare_trigger
+    }
+
+    /// The share of a trigger that must not be exceeded after a scale-down.
+    pub(crate) fn after_down(&self) -> f64 {
+        1.0 - self.hysteresis
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_make_sense() {
+        assert_eq!(Policy::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_policy_that_makes_no_sense_names_the_key() {
+        let cases: [(&str, fn(&mut Policy)); 6] = [
+            ("kvCacheThreshold", |p| p.kv_cache_threshold = 1.5),
+            ("kvCacheThreshold", |p| p.kv_cache_threshold = f64::NAN),
+            ("kvSpareTrigger", |p| p.kv_spare_trigger = 0.9),
+            ("queueSpareTrigger", |p| p.queue_spare_trigger = 5.0),
+            ("targetUtilisation", |p| p.target_utilisation = 0.95),
+            ("hysteresis", |p| p.hysteresis = 1.0),
+        ];
+        for (key, spoil) in cases {
+            let mut policy = Policy::default();
+            spoil(&mut policy);
+            assert_eq!(policy.validate().unwrap_err().key, key);
+        }
+    }
+}

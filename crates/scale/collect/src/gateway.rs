@@ -1,0 +1,338 @@
+//! Asks the gateways for their ledger: true arrivals, queue, work in flight.
+
+use crate::get::Getter;
+use crate::health::Counters;
+use crate::window::CounterWindow;
+use crate::{Clock, SourceHealth};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use units::{Instant, Signal, Source};
+use wire::signals::{GatewaySignals, Histogram, PoolSignals};
+
+/// Where the gateways are.
+#[derive(Clone)]
+pub enum GatewaySource {
+    /// In this process: asked whenever a decision is taken.
+    InProcess(Arc<dyn Fn() -> GatewaySignals + Send + Sync>),
+    /// Base URLs of admin addresses; each is asked for `/signals`.
+    Http(Vec<String>),
+    /// Nowhere: only replicas tell the load.
+    None,
+}
+
+impl fmt::Debug for GatewaySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InProcess(_) => f.write_str("InProcess"),
+            Self::Http(urls) => f.debug_tuple("Http").field(urls).finish(),
+            Self::None => f.write_str("None"),
+        }
+    }
+}
+
+/// Window for rates and latencies.
+const WINDOW: Duration = Duration::from_secs(5);
+/// Window for latencies, which need more observations.
+const LATENCY_WINDOW: Duration = Duration::from_secs(15);
+/// Snapshots of latencies are at least this far apart.
+const LATENCY_GRAIN: Duration = Duration::from_millis(750);
+/// Time between questions to a gateway over HTTP.
+const INTERVAL: Duration = Duration::from_millis(500);
+const DEADLINE: Duration = Duration::from_secs(1);
+const MAX_BODY: usize = 8 << 20;
+
+/// What all gateways together say of one model, at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelDemand {
+    /// Requests accepted since start (counter).
+    pub arrived: u64,
+    /// Requests waiting now.
+    pub queued: u64,
+    /// How long the oldest of them has waited.
+    pub oldest_wait: Option<Duration>,
+    /// Requests at endpoints now.
+    pub in_flight: u64,
+    /// Requests per second, over the last 5 s.
+    pub arrival_rate: Option<f64>,
+    /// Requests per second that left an endpoint, over the last 5 s.
+    pub completion_rate: Option<f64>,
+    /// Generated tokens per second, over the last 5 s.
+    pub token_rate: Option<f64>,
+    /// Time to first token, median and 99th percentile of the last 15 s, milliseconds.
+    pub ttft_ms: Option<(f64, f64)>,
+    /// Inter-token latency, the same.
+    pub itl_ms: Option<(f64, f64)>,
+    /// By endpoint `ip:port`.
+    pub endpoints: BTreeMap<String, EndpointLedger>,
+}
+
+/// One endpoint in the gateways' ledgers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointLedger {
+    /// The Pod behind it.
+    pub pod: String,
+    /// Requests sent and not ended.
+    pub in_flight: u64,
+    /// Most requests sent at once.
+    pub slots: u64,
+}
+
+/// The gateway source. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct GatewayReader {
+    source: GatewaySource,
+    clock: Clock,
+    instances: Arc<Mutex<Vec<Instance>>>,
+    counters: Arc<Counters>,
+}
+
+/// One gateway and its recent past.
+#[derive(Debug)]
+struct Instance {
+    name: String,
+    latest: Option<(Instant, GatewaySignals)>,
+    error: Option<(Instant, String)>,
+    pools: BTreeMap<String, PoolPast>,
+}
+
+#[derive(Debug)]
+struct PoolPast {
+    arrived: CounterWindow,
+    left: CounterWindow,
+    tokens: CounterWindow,
+    latencies: VecDeque<(Instant, Histogram, Histogram)>,
+}
+
+/// All gateways, read at one moment.
+#[derive(Debug)]
+pub struct GatewayReading {
+    configured: bool,
+    instances: Arc<Mutex<Vec<Instance>>>,
+}
+
+impl GatewayReader {
+    /// Starts asking those over HTTP, until `stop`.
+    #[must_use]
+    pub fn start(source: GatewaySource, clock: Clock, stop: &CancellationToken) -> Self {
+        let names = match &source {
+            GatewaySource::InProcess(_) => vec!["this process".to_owned()],
+            GatewaySource::Http(urls) => urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
+            GatewaySource::None => Vec::new(),
+        };
+        let instances = names
+            .iter()
+            .map(|name| Instance { name: name.clone(), latest: None, error: None, pools: BTreeMap::new() })
+            .collect();
+        let reader = Self { source, clock, instances: Arc::new(Mutex::new(instances)), counters: Arc::default() };
+        if matches!(reader.source, GatewaySource::Http(_)) {
+            for (i, name) in names.into_iter().enumerate() {
+                tokio::spawn(poll(reader.clone(), i, format!("{name}/signals"), stop.clone()));
+            }
+        }
+        reader
+    }
+
+    /// Reads all gateways: the one in this process now, others as last heard.
+    #[must_use]
+    pub fn read(&self) -> GatewayReading {
+        if let GatewaySource::InProcess(ask) = &self.source {
+            let now = self.clock.now();
+            let signals = ask();
+            let took = self.clock.now().since(now);
+            self.counters.answered(took, 0);
+            if let Some(instance) = self.instances.lock().first_mut() {
+                instance.take_in(signals, now);
+            }
+        }
+        GatewayReading { configured: !matches!(self.source, GatewaySource::None), instances: self.instances.clone() }
+    }
+
+    /// How the source is doing.
+    #[must_use]
+    pub fn health(&self) -> SourceHealth {
+        self.counters.read()
+    }
+}
+
+async fn poll(reader: GatewayReader, i: usize, url: String, stop: CancellationToken) {
+    let getter = Getter::new(DEADLINE, MAX_BODY);
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        // What is read was true no later than when it was asked for; the
+        // gateway's own clock may be another.
+        let asked_at = reader.clock.now();
+        let read = match getter.get(&url).await {
+            Ok(body) => serde_json::from_slice::<GatewaySignals>(&body)
+                .map(|signals| (signals, body.len()))
+                .map_err(|error| format!("{url}: {error}")),
+            Err(error) => Err(error.to_string()),
+        };
+        let took = reader.clock.now().since(asked_at);
+        let mut instances = reader.instances.lock();
+        let Some(instance) = instances.get_mut(i) else { return };
+        match read {
+            Ok((signals, bytes)) => {
+                reader.counters.answered(took, bytes);
+                instance.take_in(signals, asked_at);
+            }
+            Err(why) => {
+                reader.counters.failed(took);
+                let since = instance.error.take().map_or(asked_at, |(since, _)| since);
+                instance.error = Some((since, why));
+            }
+        }
+    }
+}
+
+impl Instance {
+    fn take_in(&mut self, signals: GatewaySignals, at: Instant) {
+        let restarted =
+            self.latest.as_ref().is_some_and(|(_, before)| before.started_unix_ms != signals.started_unix_ms);
+        if restarted {
+            self.pools.clear();
+        }
+        self.pools.retain(|name, _| signals.pools.contains_key(name));
+        for (name, pool) in &signals.pools {
+            self.pools.entry(name.clone()).or_insert_with(PoolPast::new).take_in(pool, at);
+        }
+        self.latest = Some((at, signals));
+        self.error = None;
+    }
+}
+
+impl PoolPast {
+    fn new() -> Self {
+        let window = || CounterWindow::new(WINDOW);
+        Self { arrived: window(), left: window(), tokens: window(), latencies: VecDeque::new() }
+    }
+
+    fn take_in(&mut self, pool: &PoolSignals, at: Instant) {
+        // Only what was at an endpoint can have left one: refused and expired
+        // requests never were.
+        let at_endpoints = |outcome: &str| matches!(outcome, "cancelled" | "upstream_error");
+        let failed: u64 = pool.failed.iter().filter(|(why, _)| at_endpoints(why)).map(|(_, n)| *n).sum();
+        self.arrived.push(at, pool.arrived as f64);
+        self.left.push(at, (pool.completed + failed) as f64);
+        self.tokens.push(at, pool.output_tokens as f64);
+        if self.latencies.back().is_none_or(|(last, ..)| at.since(*last) >= LATENCY_GRAIN) {
+            self.latencies.push_back((at, pool.ttft_ms.clone(), pool.itl_ms.clone()));
+        }
+        while self.latencies.get(1).is_some_and(|(second, ..)| at.since(*second) >= LATENCY_WINDOW) {
+            self.latencies.pop_front();
+        }
+    }
+
+    /// Observations since the left edge of the window.
+    fn recent(&self, pool: &PoolSignals) -> (Histogram, Histogram) {
+        match self.latencies.front() {
+            Some((_, ttft, itl)) => (pool.ttft_ms.since(ttft), pool.itl_ms.since(itl)),
+            None => (pool.ttft_ms.clone(), pool.itl_ms.clone()),
+        }
+    }
+}
+
+impl GatewayReading {
+    /// Whether any gateway is configured.
+    #[must_use]
+    pub const fn configured(&self) -> bool {
+        self.configured
+    }
+
+    /// What the gateways together say of `model` in `namespace`, with the
+    /// names of those that say nothing. As old as the oldest of the answers.
+    #[must_use]
+    pub fn demand(&self, namespace: &str, model: &str, now: Instant) -> (Signal<ModelDemand>, Vec<String>) {
+        let instances = self.instances.lock();
+        let mut demand = ModelDemand::default();
+        let mut latencies = (Histogram::default(), Histogram::default());
+        let (mut at, mut found, mut silent, mut why) = (now, false, Vec::new(), None);
+        for instance in instances.iter() {
+            let failed = instance.error.as_ref().map(|(_, error)| error);
+            let Some((seen_at, signals)) = &instance.latest else {
+                silent.push(instance.name.clone());
+                why = why.or_else(|| failed.cloned());
+                continue;
+            };
+            if let Some(error) = failed {
+                silent.push(instance.name.clone());
+                why = why.or_else(|| Some(error.clone()));
+            }
+            let pools = signals.pools.iter().filter(|(name, pool)| {
+                name.split_once('/').is_some_and(|(in_namespace, _)| in_namespace == namespace)
+                    && pool.models.iter().any(|have| have == model)
+            });
+            for (name, pool) in pools {
+                found = true;
+                at = at.min(*seen_at);
+                demand.add(pool);
+                if let Some(past) = instance.pools.get(name) {
+                    let add = |sum: &mut Option<f64>, rate: Option<f64>| {
+                        if let Some(rate) = rate {
+                            *sum = Some(sum.unwrap_or(0.0) + rate);
+                        }
+                    };
+                    add(&mut demand.arrival_rate, past.arrived.per_second());
+                    add(&mut demand.completion_rate, past.left.per_second());
+                    add(&mut demand.token_rate, past.tokens.per_second());
+                    let (ttft, itl) = past.recent(pool);
+                    merge(&mut latencies.0, &ttft);
+                    merge(&mut latencies.1, &itl);
+                }
+            }
+        }
+        if !found {
+            let why = why.unwrap_or_else(|| {
+                if silent.is_empty() {
+                    format!("no pool serves model {model} in namespace {namespace}; does an InferencePool name it?")
+                } else {
+                    "not heard of yet".to_owned()
+                }
+            });
+            return (Signal::missing(now, why), silent);
+        }
+        let quantiles = |latency: &Histogram| Some((latency.quantile_ms(0.5)?, latency.quantile_ms(0.99)?));
+        demand.ttft_ms = quantiles(&latencies.0);
+        demand.itl_ms = quantiles(&latencies.1);
+        (Signal::observed(demand, at, Source::Gateway), silent)
+    }
+}
+
+impl ModelDemand {
+    fn add(&mut self, pool: &PoolSignals) {
+        self.arrived = self.arrived.saturating_add(pool.arrived);
+        self.queued = self.queued.saturating_add(pool.queued);
+        self.in_flight = self.in_flight.saturating_add(pool.in_flight);
+        let waited = pool.oldest_wait_ms.filter(|_| pool.queued > 0).map(Duration::from_millis);
+        self.oldest_wait = self.oldest_wait.max(waited);
+        for (address, endpoint) in &pool.endpoints {
+            let ledger = self.endpoints.entry(address.clone()).or_default();
+            ledger.pod.clone_from(&endpoint.pod);
+            ledger.in_flight = ledger.in_flight.saturating_add(endpoint.in_flight);
+            // Each gateway has slots of its own at the same replica; the
+            // replica has as many as the most generous one sends.
+            ledger.slots = ledger.slots.max(endpoint.slots);
+        }
+    }
+}
+
+fn merge(into: &mut Histogram, from: &Histogram) {
+    if into.counts.len() < from.counts.len() {
+        into.counts.resize(from.counts.len(), 0);
+    }
+    for (sum, count) in into.counts.iter_mut().zip(&from.counts) {
+        *sum += count;
+    }
+    into.sum_ms += from.sum_ms;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! One bounded GET: a deadline for the whole, a limit for the body.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub(crate) enum GetError {
+    #[error("{0} is not a URL: {1}")]
+    Url(String, http::Error),
+    #[error("no answer from {0} within {1:?}")]
+    Deadline(String, Duration),
+    #[error("cannot reach {0}: {1}")]
+    Unreachable(String, String),
+    #[error("{0} answered {1}")]
+    Status(String, http::StatusCode),
+    #[error("{0} sent more than {1} bytes")]
+    TooLarge(String, usize),
+    #[error("{0} broke off: {1}")]
+    BrokeOff(String, String),
+}
+
+/// A client that keeps connections to many small servers.
+#[derive(Clone, Debug)]
+pub(crate) struct Getter {
+    client: Client<HttpConnector, Empty<Bytes>>,
+    deadline: Duration,
+    max_body: usize,
+}
+
+impl Getter {
+    pub(crate) fn new(deadline: Duration, max_body: usize) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(deadline));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(1)
+            .pool_idle_timeout(Duration::from_secs(15))
+            .build(connector);
+        Self { client, deadline, max_body }
+    }
+
+    /// The body at `url`, which must answer 200.
+    pub(crate) async fn get(&self, url: &str) -> Result<Bytes, GetError> {
+        tokio::time::timeout(self.deadline, self.get_unhurried(url))
+            .await
+            .unwrap_or_else(|_| Err(GetError::Deadline(url.to_owned(), self.deadline)))
+    }
+
+    async fn get_unhurried(&self, url: &str) -> Result<Bytes, GetError> {
+        let request = http::Request::get(url)
+            .header(http::header::ACCEPT, "text/plain;version=0.0.4, application/json;q=0.9, */*;q=0.1")
+            .body(Empty::new())
+            .map_err(|error| GetError::Url(url.to_owned(), error))?;
+        let response = self
+            .client
+            .request(request)
+            .await
+            .map_err(|error| GetError::Unreachable(url.to_owned(), innermost(&error)))?;
+        if response.status() != http::StatusCode::OK {
+            return Err(GetError::Status(url.to_owned(), response.status()));
+        }
+        let body = Limited::new(response.into_body(), self.max_body).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                GetError::TooLarge(url.to_owned(), self.max_body)
+            } else {
+                GetError::BrokeOff(url.to_owned(), error.to_string())
+            }
+        })?;
+        Ok(body.to_bytes())
+    }
+}
+
+/// The last cause says what happened (`Connection refused`); those above it
+/// only say that something did.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,4 @@
+//! The binary as its users have it, and the rules of the house that a machine can check.
+
+mod command_line;
+mod house;
