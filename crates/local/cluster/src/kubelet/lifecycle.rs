@@ -251,11 +251,6 @@ impl Life {
         }
     }
 
-    /// Its process is there or about to be.
-    pub(crate) fn has_process(&self) -> bool {
-        matches!(self.phase, Phase::Starting | Phase::Running { .. })
-    }
-
     /// As the API shows it.
     pub(crate) fn status(&self) -> ContainerStatus {
         let mut container_id = None;
