@@ -9,3 +9,4 @@ pub mod prom;
 pub mod scan;
 pub mod signals;
 pub mod sse;
+pub mod vllm;

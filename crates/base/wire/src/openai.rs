@@ -45,14 +45,14 @@ impl ErrorBody {
 
 const fn type_of(code: u16) -> &'static str {
     match code {
-        400 | 405 | 411 | 415 | 422 => "BadRequestError",
+        400 | 405 | 411 | 415 | 417 | 422 | 431 | 501 | 505 => "BadRequestError",
         401 => "AuthenticationError",
         403 => "PermissionDeniedError",
         404 => "NotFoundError",
         413 => "RequestTooLargeError",
         429 => "RateLimitError",
         503 => "ServiceUnavailableError",
-        504 => "TimeoutError",
+        408 | 504 => "TimeoutError",
         502 => "BadGatewayError",
         _ => "InternalServerError",
     }

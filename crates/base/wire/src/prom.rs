@@ -2,3 +2,4 @@
 //! parser that names the line it could not read.
 
 pub mod parse;
+pub mod write;

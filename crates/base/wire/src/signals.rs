@@ -127,7 +127,12 @@ impl Histogram {
             return self.clone();
         }
         Self {
-            counts: self.counts.iter().zip(&earlier.counts).map(|(now, then)| now - then).collect(),
+            counts: self
+                .counts
+                .iter()
+                .zip(&earlier.counts)
+                .map(|(now, then)| now - then)
+                .collect(),
             sum_ms: (self.sum_ms - earlier.sum_ms).max(0.0),
         }
     }

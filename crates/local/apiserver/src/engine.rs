@@ -1,0 +1,256 @@
+//! The request engine: one set of verbs over every resource.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::answer::{Answer, Shape, Wanted};
+use crate::discovery::Documents;
+use crate::disk::{Bell, Disk, Record};
+use crate::events;
+use crate::failure::{Failure, Outcome};
+use crate::object::{meta, typed_json};
+use crate::query::Query;
+use crate::registry::Registry;
+use crate::resource::Resource;
+use crate::store::{Expect, Object, Refused, Store, key};
+
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod read;
+pub(crate) mod subresource;
+pub(crate) mod update;
+pub(crate) mod watch;
+
+/// Everything that requests share.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) store: Mutex<Store>,
+    pub(crate) disk: Option<Disk>,
+    pub(crate) bell: Arc<Bell>,
+    registry: RwLock<Arc<Registry>>,
+    documents: RwLock<Arc<Documents>>,
+    started: Instant,
+    pub(crate) watches: AtomicUsize,
+    pub(crate) requests: AtomicUsize,
+    pub(crate) stop: CancellationToken,
+}
+
+/// One request for a resource, read and found to make sense.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) resource: Arc<Resource>,
+    /// Empty for cluster-scoped resources and for all namespaces.
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) query: Query,
+    pub(crate) wanted: Wanted,
+    pub(crate) content_type: String,
+    pub(crate) body: Bytes,
+}
+
+impl Call {
+    pub(crate) fn key(&self) -> Arc<str> {
+        key(&self.namespace, &self.name)
+    }
+}
+
+impl Api {
+    pub(crate) fn new(store: Store, bell: Arc<Bell>, disk: Option<Disk>, stop: CancellationToken) -> Self {
+        Self {
+            store: Mutex::new(store),
+            disk,
+            bell,
+            registry: RwLock::new(Arc::new(Registry::builtin())),
+            documents: RwLock::default(),
+            started: Instant::now(),
+            watches: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            stop,
+        }
+    }
+
+    /// What is served right now.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.registry.read().clone()
+    }
+
+    /// Reads the definitions again and serves what they say.
+    pub(crate) fn refresh(&self) {
+        let definitions = self.store.lock().list(crate::crds::STORAGE, None);
+        let next = self
+            .registry()
+            .with(definitions.iter().map(|(_, object)| &object.value));
+        *self.registry.write() = Arc::new(next);
+        *self.documents.write() = Arc::default();
+    }
+
+    /// The schemas of what is served right now.
+    pub(crate) fn documents(&self) -> Arc<Documents> {
+        self.documents.read().clone()
+    }
+
+    /// Milliseconds since the start: the store's clock.
+    pub(crate) fn clock(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A built-in resource.
+    ///
+    /// # Errors
+    /// 500 when it is not served, which would be a mistake of this crate.
+    pub(crate) fn builtin(&self, group: &str, version: &str, plural: &str) -> Outcome<Arc<Resource>> {
+        let found = self.registry().find(group, version, plural).cloned();
+        found.ok_or_else(|| Failure::internal(format!("{plural}.{group} is not served")))
+    }
+
+    /// The resource in whose form objects are stored: Events have two forms.
+    pub(crate) fn storing(&self, resource: &Arc<Resource>) -> Outcome<Arc<Resource>> {
+        if resource.group == "events.k8s.io" {
+            self.builtin("", "v1", "events")
+        } else {
+            Ok(resource.clone())
+        }
+    }
+
+    pub(crate) fn get(&self, resource: &Resource, key: &str) -> Option<Arc<Object>> {
+        self.store.lock().get(&resource.storage, key).cloned()
+    }
+
+    /// Commits a new state and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`Refused`] inside when the object is not as expected; a failure when
+    /// nothing can be stored any more.
+    pub(crate) async fn put(
+        &self,
+        resource: &Resource,
+        key: &Arc<str>,
+        value: Value,
+        expect: Expect,
+    ) -> Outcome<Result<Arc<Object>, Refused>> {
+        self.writable()?;
+        let object = {
+            let mut store = self.store.lock();
+            let object = match store.put(&resource.storage, key, value, expect, self.clock()) {
+                Ok(object) => object,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            self.hand_over(resource, key, &object, false);
+            object
+        };
+        self.durable(object.revision).await?;
+        Ok(Ok(object))
+    }
+
+    /// Removes an object and waits until that is durable.
+    ///
+    /// # Errors
+    /// As [`Api::put`].
+    pub(crate) async fn remove(
+        &self,
+        resource: &Resource,
+        key: &Arc<str>,
+        last: Value,
+        revision: u64,
+    ) -> Outcome<Result<Arc<Object>, Refused>> {
+        self.writable()?;
+        let object = {
+            let mut store = self.store.lock();
+            let object = match store.delete(&resource.storage, key, Some(last), revision, self.clock()) {
+                Ok(object) => object,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            self.hand_over(resource, key, &object, true);
+            object
+        };
+        self.durable(object.revision).await?;
+        Ok(Ok(object))
+    }
+
+    fn writable(&self) -> Outcome<()> {
+        self.bell
+            .failure()
+            .map_or(Ok(()), |message| Err(Failure::internal(message)))
+    }
+
+    /// Under the store's lock, so that the disk sees revisions in order.
+    fn hand_over(&self, resource: &Resource, key: &Arc<str>, object: &Arc<Object>, deleted: bool) {
+        match &self.disk {
+            Some(disk) => disk.write(Record {
+                revision: object.revision,
+                resource: resource.storage.clone(),
+                key: key.clone(),
+                json: (!deleted).then(|| object.json().clone()),
+            }),
+            None => self.bell.ring(object.revision, [&resource.storage]),
+        }
+    }
+
+    /// Waits until everything up to a revision is durable. Readers wait too: what
+    /// nobody has been told may be lost, what somebody has seen may not.
+    pub(crate) async fn durable(&self, revision: u64) -> Outcome<()> {
+        self.bell.wait(revision).await.map_err(Failure::internal)
+    }
+}
+
+/// The object as clients of this resource see it, without its type.
+pub(crate) fn presented(resource: &Resource, value: &Value) -> Value {
+    if resource.group == "events.k8s.io" {
+        events::to_events_group(value)
+    } else {
+        value.clone()
+    }
+}
+
+/// The object with its type, as a value.
+pub(crate) fn typed(resource: &Resource, value: &Value) -> Value {
+    let mut value = presented(resource, value);
+    if let Some(map) = value.as_object_mut() {
+        map.insert("apiVersion".to_owned(), resource.api_version().into());
+        map.insert("kind".to_owned(), resource.kind.as_str().into());
+    }
+    value
+}
+
+/// The object with its type, as text.
+pub(crate) fn typed_text(resource: &Resource, object: &Object, out: &mut Vec<u8>) {
+    let api_version = resource.api_version();
+    if resource.group == "events.k8s.io" {
+        let json = serde_json::to_vec(&events::to_events_group(&object.value)).unwrap_or_default();
+        typed_json(&api_version, &resource.kind, &json, out);
+    } else {
+        typed_json(&api_version, &resource.kind, object.json(), out);
+    }
+}
+
+/// Only the object's metadata, as a `PartialObjectMetadata`.
+pub(crate) fn partial(value: &Value) -> Value {
+    serde_json::json!({
+        "apiVersion": "meta.k8s.io/v1",
+        "kind": "PartialObjectMetadata",
+        "metadata": value.get("metadata").cloned().unwrap_or_default(),
+    })
+}
+
+/// The answer to a request about one object.
+pub(crate) fn one(code: u16, call: &Call, object: &Object) -> Answer {
+    match call.wanted.shape {
+        Shape::Plain => {
+            let mut out = Vec::with_capacity(object.json().len() + 64);
+            typed_text(&call.resource, object, &mut out);
+            crate::answer::json_text(code, out, call.wanted)
+        }
+        Shape::Partial => crate::answer::json_value(code, &partial(&object.value), call.wanted),
+        Shape::Table => {
+            let mut table = read::table(call, &[object], true);
+            table["metadata"] = serde_json::json!({"resourceVersion": meta(&object.value, "resourceVersion")});
+            crate::answer::json_value(code, &table, call.wanted)
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! `create`, and reading what clients send.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Api, Call, one};
+use crate::answer::{self, Answer, Media};
+use crate::failure::{Failure, Outcome};
+use crate::forms::protobuf;
+use crate::forms::schema::Cause;
+use crate::lifecycle;
+use crate::object::{deleting, meta, metadata, set_meta};
+use crate::resource::{Resource, api_version};
+use crate::store::{Expect, Object, Refused, key};
+use crate::{crds, events, limits, time};
+
+/// How strictly unknown fields are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strictness {
+    Strict,
+    Warn,
+    Ignore,
+}
+
+impl Call {
+    /// # Errors
+    /// 422 for a value that does not exist.
+    pub(crate) fn strictness(&self, options: &str) -> Outcome<Strictness> {
+        match self.query.get("fieldValidation") {
+            "" | "Warn" => Ok(Strictness::Warn),
+            "Strict" => Ok(Strictness::Strict),
+            "Ignore" => Ok(Strictness::Ignore),
+            other => Err(Failure::invalid_options(
+                options,
+                Cause {
+                    reason: "FieldValueNotSupported",
+                    message: format!(
+                        "Unsupported value: \"{other}\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+                    ),
+                    field: "fieldValidation".to_owned(),
+                },
+            )),
+        }
+    }
+}
+
+/// Reads a body as JSON, whatever it is written in.
+///
+/// # Errors
+/// 415 for an unknown form, 400 for a body that is not in its form.
+pub(crate) fn body(call: &Call, kind: &str) -> Outcome<Value> {
+    let bad = |why: String| {
+        Failure::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {why}"
+        ))
+    };
+    let not_json = |why: String| bad(format!("couldn't get version/kind; json parse error: {why}"));
+    let value: Value = match answer::media(&call.content_type)? {
+        // Bodies say what they are: some clients send protobuf under another name and back.
+        _ if protobuf::is_protobuf(&call.body) => {
+            protobuf::decode(&call.body).map_err(|error| Failure::bad_request(error.to_string()))?
+        }
+        Media::Protobuf => return Err(bad("the body does not begin as Kubernetes protobuf does".to_owned())),
+        Media::Json => serde_json::from_slice(&call.body).map_err(|error| not_json(error.to_string()))?,
+        Media::Yaml => {
+            let text = std::str::from_utf8(&call.body).map_err(|error| bad(error.to_string()))?;
+            serde_saphyr::from_str(text).map_err(|error| bad(format!("yaml: {error}")))?
+        }
+    };
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(not_json("the body is not an object".to_owned()))
+    }
+}
+
+/// Reads an object of the call's resource. Returns warnings for what was ignored.
+///
+/// # Errors
+/// 400 for another kind, or unknown fields when strict.
+pub(crate) fn object(call: &Call, strictness: Strictness) -> Outcome<(Value, Vec<String>)> {
+    let resource = &call.resource;
+    let mut object = body(call, &resource.kind)?;
+    same_kind(resource, &mut object)?;
+    let warnings = judge(resource, &mut object, strictness)?;
+    Ok((object, warnings))
+}
+
+/// Checks `apiVersion` and `kind`; absent ones are what the path says.
+pub(crate) fn same_kind(resource: &Resource, object: &mut Value) -> Outcome<()> {
+    let own = resource.api_version();
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    if resource.custom.is_some() && (version.is_empty() || kind.is_empty()) {
+        let missing = if kind.is_empty() {
+            "Object 'Kind' is missing"
+        } else {
+            "Object 'apiVersion' is missing"
+        };
+        return Err(Failure::bad_request(format!(
+            "{missing} in the object provided (must be {} of {own})",
+            resource.kind
+        )));
+    }
+    if (version.is_empty() || version == own) && (kind.is_empty() || kind == resource.kind) {
+        object["apiVersion"] = own.into();
+        object["kind"] = resource.kind.as_str().into();
+        return Ok(());
+    }
+    if resource.custom.is_some() {
+        return Err(Failure::bad_request(format!(
+            "the API version in the data ({version}, Kind={kind}) does not match the expected API version ({own}, Kind={})",
+            resource.kind
+        )));
+    }
+    let short = version.rsplit('/').next().unwrap_or_default();
+    let (kind, short) = (
+        if kind.is_empty() { &*resource.kind } else { &*kind },
+        if short.is_empty() { &*resource.version } else { short },
+    );
+    Err(Failure::bad_request(format!(
+        "{kind} in version \"{short}\" cannot be handled as a {}: the path takes {own}, Kind={}, the body says {}",
+        resource.kind,
+        resource.kind,
+        if version.is_empty() {
+            api_version(&resource.group, short)
+        } else {
+            version.clone()
+        },
+    )))
+}
+
+/// Looks for fields that the kind does not have.
+pub(crate) fn judge(resource: &Resource, object: &mut Value, strictness: Strictness) -> Outcome<Vec<String>> {
+    let mut warnings: Vec<String> = resource
+        .custom
+        .iter()
+        .filter_map(|custom| custom.warning.clone())
+        .collect();
+    let Some(schema) = &resource.schema else {
+        return Ok(warnings);
+    };
+    if strictness != Strictness::Ignore {
+        let unknown = schema.unknown_fields(object);
+        let texts = unknown.iter().map(|path| format!("unknown field \"{path}\""));
+        if strictness == Strictness::Strict && !unknown.is_empty() {
+            let list = texts.collect::<Vec<_>>().join(", ");
+            let message = if resource.custom.is_some() {
+                format!(
+                    "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {list}",
+                    resource.kind, resource.version, resource.kind
+                )
+            } else {
+                format!(
+                    "{kind} in version \"{}\" cannot be handled as a {kind}: strict decoding error: {list}",
+                    resource.version,
+                    kind = resource.kind
+                )
+            };
+            return Err(Failure::bad_request(message));
+        }
+        warnings.extend(texts);
+    }
+    Ok(warnings)
+}
+
+/// Settles the object's namespace with the path's.
+pub(crate) fn settle_namespace(call: &Call, object: &mut Value) -> Outcome<()> {
+    if !call.resource.namespaced {
+        crate::object::unset_meta(object, "namespace");
+        return Ok(());
+    }
+    match meta(object, "namespace") {
+        "" => set_meta(object, "namespace", call.namespace.as_str()),
+        same if same == call.namespace => {}
+        _ => {
+            return Err(Failure::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Api {
+    /// `POST` to a collection.
+    pub(crate) async fn create(&self, call: &Call) -> Outcome<Answer> {
+        let resource = &call.resource;
+        if resource.namespaced && call.namespace.is_empty() {
+            return Err(Failure::method_not_allowed());
+        }
+        let dry = call.query.dry_run("CreateOptions")?;
+        let strictness = call.strictness("CreateOptions")?;
+        if resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
+            let mut failure = Failure::method_not_allowed();
+            "create not allowed while custom resource definition is terminating".clone_into(&mut failure.message);
+            return Err(failure);
+        }
+        let (mut object, warnings) = object(call, strictness)?;
+        if !matches!(meta(&object, "resourceVersion"), "" | "0") {
+            return Err(Failure::new(
+                500,
+                "",
+                "resourceVersion should not be set on objects to be created",
+            ));
+        }
+        settle_namespace(call, &mut object)?;
+        if resource.group == "events.k8s.io" {
+            object = events::from_events_group(&object);
+        }
+        let stored = self.insert(&self.storing(resource)?, object, dry).await?;
+        let mut answer = one(201, call, &stored);
+        answer::warn(&mut answer, &warnings);
+        Ok(answer)
+    }
+
+    /// Stores a new object, with a random name where asked for.
+    ///
+    /// # Errors
+    /// 404 or 403 for the namespace, 409 for a name that is taken, 422 for an
+    /// object that breaks the rules of its kind.
+    pub(crate) async fn insert(&self, resource: &Arc<Resource>, object: Value, dry: bool) -> Outcome<Arc<Object>> {
+        let base = meta(&object, "generateName").to_owned();
+        let given = meta(&object, "name").to_owned();
+        if resource.namespaced {
+            self.admit(
+                resource,
+                if given.is_empty() { &base } else { &given },
+                meta(&object, "namespace"),
+            )?;
+        }
+        if given.is_empty() && base.is_empty() {
+            let cause = Cause {
+                reason: "FieldValueRequired",
+                message: "Required value: name or generateName is required".to_owned(),
+                field: "metadata.name".to_owned(),
+            };
+            return Err(Failure::invalid(&resource.group, &resource.kind, "", &[cause]));
+        }
+        let mut tries = if given.is_empty() { limits::NAMES } else { 1 };
+        loop {
+            let mut new = object.clone();
+            if given.is_empty() {
+                set_meta(&mut new, "name", time::random_name(&base));
+            }
+            if resource.is("", "namespaces") {
+                let name = meta(&new, "name").to_owned();
+                let labels = crate::object::map(crate::object::child(metadata(&mut new), "labels"));
+                labels.insert("kubernetes.io/metadata.name".to_owned(), name.into());
+                new["spec"] = json!({"finalizers": ["kubernetes"]});
+            }
+            let definition = resource.is(crds::GROUP, crds::PLURAL);
+            if definition {
+                crds::prepare(&mut new);
+            }
+            lifecycle::created(resource, &mut new, &time::now(), &time::uid())?;
+            if definition {
+                crds::begin(&mut new)?;
+            }
+            if resource.is("", "namespaces") {
+                new["status"] = json!({"phase": "Active"});
+            }
+            let name = meta(&new, "name").to_owned();
+            let key = key(meta(&new, "namespace"), &name);
+            if dry {
+                if self.get(resource, &key).is_some() {
+                    return Err(Failure::already_exists(resource, &name));
+                }
+                return Ok(Arc::new(Object::unsaved(new)));
+            }
+            match self.put(resource, &key, new, Expect::Absent).await? {
+                Ok(stored) => {
+                    self.after_create(resource, &stored).await?;
+                    return Ok(stored);
+                }
+                Err(_) if tries > 1 => tries -= 1,
+                Err(Refused::Exists | Refused::Missing | Refused::Stale) => {
+                    return Err(Failure::already_exists(resource, &name));
+                }
+            }
+        }
+    }
+
+    /// What follows at once from some kinds of objects.
+    async fn after_create(&self, resource: &Resource, stored: &Object) -> Outcome<()> {
+        if resource.is(crds::GROUP, crds::PLURAL) {
+            self.establish(meta(&stored.value, "name")).await?;
+        }
+        if resource.is("", "namespaces") {
+            let accounts = self.builtin("", "v1", "serviceaccounts")?;
+            let namespace = meta(&stored.value, "name");
+            let mut account = json!({"metadata": {"name": "default", "namespace": namespace}});
+            lifecycle::created(&accounts, &mut account, &time::now(), &time::uid())?;
+            // One that exists already is as good.
+            let _ = self
+                .put(&accounts, &key(namespace, "default"), account, Expect::Absent)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Whether something may be created in a namespace.
+    fn admit(&self, resource: &Resource, name: &str, namespace: &str) -> Outcome<()> {
+        let namespaces = self.builtin("", "v1", "namespaces")?;
+        match self.get(&namespaces, namespace) {
+            None => Err(Failure::not_found(&namespaces, namespace)),
+            Some(found) if deleting(&found.value) => Err(Failure::namespace_terminating(resource, name, namespace)),
+            Some(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Loop suite.
+fn main() {}

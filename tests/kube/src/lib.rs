@@ -1,0 +1,14 @@
+//! Suites that need a real Kubernetes control plane beside ours.
+//!
+//! The *differential* suite tells the same stories to a real kube-apiserver
+//! and to the embedded one, and compares what they answered. The *loop* suite
+//! runs `tidegate up` on each of the two and watches the whole loop turn.
+
+#![expect(missing_debug_implementations, reason = "the types of a test suite are never printed")]
+
+pub mod accepted;
+pub mod cases;
+pub mod diff;
+pub mod mask;
+pub mod story;
+mod transport;

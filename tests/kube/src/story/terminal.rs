@@ -1,0 +1,115 @@
+//! kubectl inside a story.
+
+use super::Story;
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use std::process::Stdio;
+use std::time::Duration;
+use testkit::Outcome;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+
+/// How long a line of a watching command may take to appear.
+const LINE_WITHIN: Duration = Duration::from_secs(20);
+
+/// A kubectl command that goes on printing (`get -w`).
+pub struct Typing {
+    story: Story,
+    title: String,
+    lines: Lines<BufReader<tokio::process::ChildStdout>>,
+    _child: tokio::process::Child,
+}
+
+impl Story {
+    /// Runs kubectl in the story's namespace and records what it printed.
+    ///
+    /// # Errors
+    /// When kubectl cannot be started.
+    pub async fn kubectl(&self, arguments: &str) -> Result<Outcome> {
+        self.type_in(arguments, None, &[]).await
+    }
+
+    /// As [`Self::kubectl`] with YAML on standard input.
+    ///
+    /// # Errors
+    /// When kubectl cannot be started.
+    pub async fn kubectl_with(&self, arguments: &str, input: &str) -> Result<Outcome> {
+        self.type_in(arguments, Some(input), &[]).await
+    }
+
+    /// As [`Self::kubectl`] with environment variables set.
+    ///
+    /// # Errors
+    /// When kubectl cannot be started.
+    pub async fn kubectl_env(&self, arguments: &str, variables: &[(&str, &str)]) -> Result<Outcome> {
+        self.type_in(arguments, None, variables).await
+    }
+
+    async fn type_in(&self, arguments: &str, input: Option<&str>, variables: &[(&str, &str)]) -> Result<Outcome> {
+        let arguments = self.fill(arguments);
+        let _terminal = self.stage.terminals.acquire().await.context("terminals closed")?;
+        let line = format!("-n {} {arguments}", self.namespace);
+        let mut command = testkit::kubectl(&self.stage.kubectl, self.stage.access.kubeconfig(), &line);
+        if let Some(input) = input {
+            command = command.input(self.fill(input));
+        }
+        for (name, value) in variables {
+            command = command.env(name, value);
+        }
+        let outcome = command.run().await?;
+        let seen = json!({
+            "code": outcome.code,
+            "stdout": lines(&outcome.stdout),
+            "stderr": lines(&outcome.stderr),
+        });
+        self.note(format!("$ kubectl {arguments}"), seen);
+        Ok(outcome)
+    }
+
+    /// Starts a command that goes on printing.
+    ///
+    /// # Errors
+    /// When kubectl cannot be started.
+    pub fn kubectl_watch(&self, arguments: &str) -> Result<Typing> {
+        let arguments = self.fill(arguments);
+        let line = format!("-n {} {arguments}", self.namespace);
+        let mut child = testkit::kubectl(&self.stage.kubectl, self.stage.access.kubeconfig(), &line)
+            .into_command()
+            .stdin(Stdio::null())
+            .spawn()
+            .context("cannot start kubectl")?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        Ok(Typing {
+            story: self.clone(),
+            title: format!("$ kubectl {arguments}"),
+            lines: BufReader::new(stdout).lines(),
+            _child: child,
+        })
+    }
+}
+
+impl Typing {
+    /// Waits for `count` more lines and records them.
+    ///
+    /// # Errors
+    /// When what it prints is not text.
+    pub async fn take(&mut self, count: usize) -> Result<()> {
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            match tokio::time::timeout(LINE_WITHIN, self.lines.next_line()).await {
+                Ok(Ok(Some(line))) => seen.push(line),
+                Ok(Ok(None)) => seen.push("(it ended)".to_owned()),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => seen.push("(no further line)".to_owned()),
+            }
+            if seen.last().is_some_and(|line| line.starts_with('(')) {
+                break;
+            }
+        }
+        self.story.note(self.title.clone(), json!({ "stdout": seen }));
+        Ok(())
+    }
+}
+
+fn lines(text: &str) -> Value {
+    text.lines().collect()
+}
