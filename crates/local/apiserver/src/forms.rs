@@ -8,9 +8,11 @@ pub mod kinds;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;
+pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod table;
+pub mod words;
 
 /// Group, version and kind of an object; the core group is the empty string.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -65,7 +65,8 @@ pub(crate) fn body(call: &Call, kind: &str) -> Outcome<Value> {
         Media::Json => serde_json::from_slice(&call.body).map_err(|error| not_json(error.to_string()))?,
         Media::Yaml => {
             let text = std::str::from_utf8(&call.body).map_err(|error| bad(error.to_string()))?;
-            serde_saphyr::from_str(text).map_err(|error| bad(format!("yaml: {error}")))?
+            serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
+                .map_err(|error| bad(format!("yaml: {error}")))?
         }
     };
     if value.is_object() {
@@ -83,8 +84,28 @@ pub(crate) fn object(call: &Call, strictness: Strictness) -> Outcome<(Value, Vec
     let resource = &call.resource;
     let mut object = body(call, &resource.kind)?;
     same_kind(resource, &mut object)?;
-    let warnings = judge(resource, &mut object, strictness)?;
+    if let Some(why) = mistyped(resource, &object) {
+        return Err(unreadable(resource, &why));
+    }
+    let warnings = judge(resource, &object, strictness)?;
     Ok((object, warnings))
+}
+
+/// Why the object's fields cannot be those of its kind. Custom kinds are told so
+/// by their validation.
+pub(crate) fn mistyped(resource: &Resource, object: &Value) -> Option<String> {
+    resource
+        .schema
+        .as_ref()
+        .filter(|_| resource.custom.is_none())?
+        .decode_error(object)
+}
+
+fn unreadable(resource: &Resource, why: &str) -> Failure {
+    let Resource { kind, version, .. } = resource;
+    Failure::bad_request(format!(
+        "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
+    ))
 }
 
 /// Checks `apiVersion` and `kind`; absent ones are what the path says.
@@ -132,7 +153,7 @@ pub(crate) fn same_kind(resource: &Resource, object: &mut Value) -> Outcome<()> 
 }
 
 /// Looks for fields that the kind does not have.
-pub(crate) fn judge(resource: &Resource, object: &mut Value, strictness: Strictness) -> Outcome<Vec<String>> {
+pub(crate) fn judge(resource: &Resource, object: &Value, strictness: Strictness) -> Outcome<Vec<String>> {
     let mut warnings: Vec<String> = resource
         .custom
         .iter()
@@ -146,19 +167,7 @@ pub(crate) fn judge(resource: &Resource, object: &mut Value, strictness: Strictn
         let texts = unknown.iter().map(|path| format!("unknown field \"{path}\""));
         if strictness == Strictness::Strict && !unknown.is_empty() {
             let list = texts.collect::<Vec<_>>().join(", ");
-            let message = if resource.custom.is_some() {
-                format!(
-                    "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {list}",
-                    resource.kind, resource.version, resource.kind
-                )
-            } else {
-                format!(
-                    "{kind} in version \"{}\" cannot be handled as a {kind}: strict decoding error: {list}",
-                    resource.version,
-                    kind = resource.kind
-                )
-            };
-            return Err(Failure::bad_request(message));
+            return Err(unreadable(resource, &format!("strict decoding error: {list}")));
         }
         warnings.extend(texts);
     }
