@@ -84,7 +84,7 @@ impl Feed {
             oldest_wait_ms: signals.pools.values().filter_map(|pool| pool.oldest_wait_ms).max(),
             ready: count(ReplicaState::Serving),
             starting: count(ReplicaState::Starting) + count(ReplicaState::Pending),
-            cost_per_hour: views.iter().map(|view| view.cost * f64::from(view.current.unwrap_or(0))).sum(),
+            cost_per_hour: views.iter().map(|view| view.cost * f64::from(view.current.unwrap_or(0))).fold(0.0, |sum, cost| sum + cost),
         }
     }
 
