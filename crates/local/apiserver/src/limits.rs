@@ -19,6 +19,8 @@ pub const BODY_TIME: Duration = Duration::from_secs(30);
 pub const HEAD_TIME: Duration = Duration::from_secs(150);
 /// Events remembered for each resource; a watcher further behind starts again (410).
 pub const EVENTS: usize = 10_000;
+/// Bytes of JSON remembered for each resource in its events.
+pub const EVENT_BYTES: usize = 64 * 1024 * 1024;
 /// How long events are remembered.
 pub const EVENT_AGE: Duration = Duration::from_mins(30);
 /// Frames that wait for a slow watcher before it is made to wait.

@@ -118,6 +118,7 @@ pub async fn serve(options: Options) -> Result<Running, Error> {
     let memory = Memory {
         events: limits::EVENTS,
         age: u64::try_from(limits::EVENT_AGE.as_millis()).unwrap_or(u64::MAX),
+        bytes: limits::EVENT_BYTES,
     };
     let (store, bell, disk) = match data_dir {
         None => (Store::new(0, memory), Arc::new(Bell::new(0)), None),

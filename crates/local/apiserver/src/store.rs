@@ -107,6 +107,8 @@ pub(crate) struct Memory {
     pub(crate) events: usize,
     /// Age at most, in milliseconds.
     pub(crate) age: u64,
+    /// Bytes of JSON at most.
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +117,8 @@ struct Table {
     log: VecDeque<Event>,
     /// Events up to this revision are forgotten.
     compacted: u64,
+    /// JSON bytes of the objects in the log.
+    bytes: usize,
 }
 
 /// Objects with their keys, in key order.
@@ -342,6 +346,7 @@ impl Store {
             at: now,
         };
         let table = self.table(resource);
+        table.bytes += event.object.json().len();
         table.log.push_back(event);
         table.compact(memory, now);
     }
@@ -350,10 +355,12 @@ impl Store {
 impl Table {
     fn compact(&mut self, memory: Memory, now: u64) {
         while let Some(oldest) = self.log.front() {
-            if self.log.len() <= memory.events && now.saturating_sub(oldest.at) <= memory.age {
+            let young = now.saturating_sub(oldest.at) <= memory.age;
+            if self.log.len() <= memory.events && self.bytes <= memory.bytes && young {
                 break;
             }
             self.compacted = oldest.revision;
+            self.bytes -= oldest.object.json().len();
             self.log.pop_front();
         }
     }

@@ -92,7 +92,10 @@ async fn custom_objects_are_defaulted_pruned_validated_and_scaled() {
     create(&definitions, widget_definition()).await;
     let widgets = widgets(&running);
     let made = widgets
-        .create(&PostParams::default(), &widget("w", &json!({"colour": "red", "bad": 1})))
+        .create(
+            &PostParams::default(),
+            &widget("w", &json!({"colour": "red", "bad": 1})),
+        )
         .await
         .unwrap();
     assert_eq!(made.data["spec"], json!({"colour": "red", "size": 1}));
