@@ -427,7 +427,7 @@ mod tests {
             .collect()
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_asks_for_the_forgotten_past_is_told_to_start_again() {
         let lines = watch_after(4).await;
         assert_eq!(lines.len(), 1);
@@ -441,7 +441,7 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_asks_for_what_is_remembered_gets_it() {
         let lines = watch_after(3).await;
         let names: Vec<_> = lines
