@@ -15,7 +15,7 @@ use crate::forms::schema::Cause;
 use crate::forms::selector::{Fields, Labels};
 use crate::forms::table::Include;
 use crate::object::meta;
-use crate::store::{Object, Unavailable};
+use crate::store::{Listed, Object, Unavailable};
 
 /// What a list or watch chooses.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ impl Api {
     }
 
     /// What the call's namespace and selectors choose now.
-    pub(crate) fn select(&self, call: &Call) -> Outcome<Vec<(Arc<str>, Arc<Object>)>> {
+    pub(crate) fn select(&self, call: &Call) -> Outcome<Listed> {
         let selection = Selection::read(call)?;
         let mut objects = self.store.lock().list(&call.resource.storage, namespace(call));
         objects.retain(|(_, object)| selection.matches(&object.value));
@@ -163,7 +163,7 @@ pub(crate) fn namespace(call: &Call) -> Option<&str> {
 }
 
 fn page(
-    objects: Vec<(Arc<str>, Arc<Object>)>,
+    objects: Listed,
     selection: &Selection,
     token: Option<&Token>,
     limit: usize,
@@ -323,6 +323,11 @@ pub(crate) fn list_answer(call: &Call, objects: &[Arc<Object>], metadata: &Value
             answer::json_value(200, &list, call.wanted)
         }
         Shape::Plain => {
+            let mut metadata = metadata.clone();
+            if resource.custom.is_some() && metadata.get("continue").is_none() {
+                // Upstream's lists of custom resources always say it.
+                metadata["continue"] = "".into();
+            }
             let mut out =
                 Vec::with_capacity(256 + objects.iter().map(|object| object.json().len() + 64).sum::<usize>());
             out.extend_from_slice(

@@ -140,15 +140,20 @@ impl Api {
             let why = format!("strconv.ParseUint: parsing \"{version}\": invalid syntax");
             return Err(Failure::new(500, "", why));
         }
-        if resource.custom.is_some() && meta(&sent, "resourceVersion").is_empty() {
+        if !resource.unconditional() && meta(&sent, "resourceVersion").is_empty() {
             let cause = Cause {
                 reason: "FieldValueInvalid",
                 message: "Invalid value: 0: must be specified for an update".to_owned(),
                 field: "metadata.resourceVersion".to_owned(),
             };
-            // A custom resource that does not exist is still not found.
+            // One that does not exist is still not found.
             if self.get(resource, &call.key()).is_some() {
-                return Err(Failure::invalid(&resource.group, &resource.kind, &call.name, &[cause]));
+                return Err(Failure::invalid(
+                    &resource.group,
+                    &resource.plural,
+                    &call.name,
+                    &[cause],
+                ));
             }
         }
         if resource.group == "events.k8s.io" {
