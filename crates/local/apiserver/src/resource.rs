@@ -443,6 +443,13 @@ pub(crate) fn builtin() -> Vec<Arc<Resource>> {
         .collect()
 }
 
+/// Whether a kind of this name is built in.
+pub(crate) fn is_builtin(version: &str, kind: &str) -> bool {
+    GROUPS
+        .iter()
+        .any(|(group, name, rows)| api_version(group, name) == version && rows.iter().any(|row| row.kind == kind))
+}
+
 fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }

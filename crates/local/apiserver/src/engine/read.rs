@@ -116,6 +116,8 @@ impl Api {
     pub(crate) async fn list(&self, call: &Call) -> Outcome<Answer> {
         let query = &call.query;
         check_options(call)?;
+        check_table(call)?;
+        query.number("timeoutSeconds")?;
         let selection = Selection::read(call)?;
         let limit = usize::try_from(query.number("limit")?.unwrap_or(0)).unwrap_or(0);
         let asked = query.revision("resourceVersion")?.unwrap_or(0);
@@ -257,6 +259,18 @@ fn check_options(call: &Call) -> Outcome<()> {
         ),
         "Exact" => Ok(()),
         other => Err(Failure::invalid_options("ListOptions", unknown_match(other))),
+    }
+}
+
+/// # Errors
+/// 400 for a Table with objects in a form that does not exist.
+pub(crate) fn check_table(call: &Call) -> Outcome<()> {
+    match call.query.get("includeObject") {
+        "" | "Metadata" | "Object" | "None" => Ok(()),
+        _ if call.wanted.shape != Shape::Table => Ok(()),
+        other => Err(Failure::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: \"{other}\": must be 'Metadata', 'Object', 'None', or empty"
+        ))),
     }
 }
 

@@ -211,7 +211,7 @@ async fn bodies_and_heads_are_bounded() {
         (answer.code, &answer.json()["reason"]),
         (413, &json!("RequestEntityTooLarge"))
     );
-    let header = format!("X-Long: {}\r\n", "x".repeat(apiserver::limits::HEAD));
+    let header = format!("X-Long: {}\r\n", "x".repeat(4 * apiserver::limits::HEAD));
     assert_eq!(wire(&running, "GET", "/version", &header, b"").await.code, 431);
 }
 

@@ -1,1 +1,11 @@
+use super::*;
+use crate::view::{Demand, ReplicaState, ReplicaView, VariantView};
+use std::time::Duration;
+use units::{Signal, Source};
 
+mod properties;
+mod scene;
+mod simulation;
+mod table;
+
+pub(super) use scene::{Scene, Variant};

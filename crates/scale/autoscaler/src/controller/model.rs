@@ -1,0 +1,134 @@
+//! From objects and signals to the models that are decided on.
+
+use super::ModelKey;
+use crate::survey::{PodFacts, Variant};
+use capacity::{Demand, GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
+use collect::{Endpoint, EndpointLedger, GatewayReading, ModelDemand, PodScraper};
+use std::collections::BTreeMap;
+use units::{Instant, Signal, Source};
+
+/// Every replica that can be asked for its metrics.
+pub(super) fn endpoints(variants: &[Variant]) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for variant in variants {
+        let Some((settings, _)) = variant.decidable() else { continue };
+        for pod in variant.pods.iter().filter(|pod| pod.state == ReplicaState::Ready) {
+            let Some(ip) = &pod.ip else { continue };
+            endpoints.push(Endpoint {
+                pod: format!("{}/{}", variant.namespace, pod.name),
+                address: ip.clone(),
+                port: pod.port,
+                model: Some(settings.model.clone()),
+            });
+        }
+    }
+    endpoints
+}
+
+/// Groups variants by namespace and model, with all that is known of them.
+pub(super) fn views(
+    variants: &[Variant],
+    reading: &GatewayReading,
+    scraper: &PodScraper,
+    now: Instant,
+) -> BTreeMap<ModelKey, ModelView> {
+    let mut demands: BTreeMap<ModelKey, (Signal<ModelDemand>, Vec<String>)> = BTreeMap::new();
+    let mut views: BTreeMap<ModelKey, ModelView> = BTreeMap::new();
+    for variant in variants {
+        let Some((settings, target)) = variant.decidable() else { continue };
+        let key = (variant.namespace.clone(), settings.model.clone());
+        let (demand, silent) =
+            demands.entry(key.clone()).or_insert_with(|| reading.demand(&key.0, &key.1, now));
+        let view = views.entry(key).or_insert_with(|| ModelView {
+            model: settings.model.clone(),
+            namespace: variant.namespace.clone(),
+            gateway: if reading.configured() {
+                GatewayView::Present { demand: in_words_of_capacity(demand), silent: silent.clone() }
+            } else {
+                GatewayView::Absent
+            },
+            variants: Vec::new(),
+        });
+        let replicas = variant.pods.iter().map(|pod| replica(variant, pod, demand, scraper, now)).collect();
+        view.variants.push(VariantView {
+            name: variant.name.clone(),
+            accelerator: variant.accelerator.clone(),
+            cost: settings.cost,
+            min: settings.min,
+            max: settings.max,
+            wanted: target.wanted,
+            slots: target.slots,
+            replicas,
+        });
+    }
+    views
+}
+
+fn in_words_of_capacity(demand: &Signal<ModelDemand>) -> Signal<Demand> {
+    match demand {
+        Signal::Missing { since, why } => Signal::missing(*since, why.clone()),
+        Signal::Observed(seen) => {
+            let demand = &seen.value;
+            let demand = Demand {
+                arrived: demand.arrived,
+                queued: demand.queued,
+                oldest_wait: demand.oldest_wait,
+                in_flight: demand.in_flight,
+                arrival_rate: demand.arrival_rate,
+                completion_rate: demand.completion_rate,
+            };
+            Signal::observed(demand, seen.at, seen.source)
+        }
+    }
+}
+
+fn replica(
+    variant: &Variant,
+    pod: &PodFacts,
+    demand: &Signal<ModelDemand>,
+    scraper: &PodScraper,
+    now: Instant,
+) -> ReplicaView {
+    let mut view = ReplicaView::unknown(pod.name.as_str(), pod.state.clone(), now, "not asked: the Pod is not ready");
+    if let Some(slots) = pod.slots {
+        view.slots = Signal::observed(slots, now, Source::Replica);
+    }
+    if pod.state != ReplicaState::Ready {
+        return view;
+    }
+    match scraper.signals(&format!("{}/{}", variant.namespace, pod.name)) {
+        Some(signals) => {
+            view.kv = signals.kv;
+            view.running = signals.running;
+            view.waiting = signals.waiting;
+            view.token_rate = signals.token_rate;
+        }
+        None => {
+            for signal in [&mut view.kv, &mut view.running, &mut view.waiting, &mut view.token_rate] {
+                *signal = Signal::missing(now, "not asked: the Pod has no address");
+            }
+        }
+    }
+    match demand.last() {
+        Some(seen) => match ledger_of(pod, variant, &seen.value) {
+            Some(ledger) => {
+                view.in_flight = Signal::observed(ledger.in_flight as f64, seen.at, Source::Gateway);
+                if pod.slots.is_none() && ledger.slots > 0 {
+                    view.slots = Signal::observed(ledger.slots as f64, seen.at, Source::Gateway);
+                }
+            }
+            None => view.in_flight = Signal::missing(now, "the gateway does not know this Pod yet"),
+        },
+        None => view.in_flight = Signal::missing(now, "no gateway tells"),
+    }
+    view
+}
+
+/// A Pod's line in the gateways' ledger, by address, else by name.
+fn ledger_of<'a>(pod: &PodFacts, variant: &Variant, demand: &'a ModelDemand) -> Option<&'a EndpointLedger> {
+    let by_address = pod.ip.as_ref().and_then(|ip| demand.endpoints.get(&format!("{ip}:{}", pod.port)));
+    let full_name = format!("{}/{}", variant.namespace, pod.name);
+    by_address.or_else(|| {
+        demand.endpoints.values().find(|ledger| ledger.pod == pod.name || ledger.pod == full_name)
+    })
+}

@@ -1,0 +1,186 @@
+//! The Prometheus page: the predecessor's gauges, then our own numbers.
+
+use crate::handle::Scaling;
+use crate::views::VariantView;
+use api::names::{
+    CURRENT_REPLICAS_METRIC, DESIRED_RATIO_METRIC, DESIRED_REPLICAS_METRIC, SCALING_TOTAL_METRIC,
+};
+use collect::SourceHealth;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What the page is made of.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) variants: &'a [VariantView],
+    pub(crate) scalings: &'a BTreeMap<Scaling, u64>,
+    pub(crate) sources: &'a BTreeMap<&'static str, SourceHealth>,
+    pub(crate) passes: u64,
+    pub(crate) pass_micros: u64,
+    pub(crate) write_failures: u64,
+}
+
+/// The label value where the accelerator is not known: a series without it
+/// would be missed by everybody who sums over it.
+const UNKNOWN: &str = "unknown";
+
+/// Writes the page.
+pub(crate) fn page(facts: &Facts<'_>) -> String {
+    let mut page = Page(String::new());
+    let per_variant = |page: &mut Page, name: &str, help: &str, value: &dyn Fn(&VariantView) -> Option<f64>| {
+        page.family(name, "gauge", help);
+        for view in facts.variants {
+            if let Some(value) = value(view) {
+                page.sample(name, &labels(view), value);
+            }
+        }
+    };
+    per_variant(&mut page, DESIRED_REPLICAS_METRIC, "Replicas wanted for a variant.", &|view| {
+        view.desired.map(f64::from)
+    });
+    per_variant(&mut page, CURRENT_REPLICAS_METRIC, "Replicas a variant has.", &|view| view.current.map(f64::from));
+    per_variant(&mut page, DESIRED_RATIO_METRIC, "Wanted over current replicas; wanted ones if there are none.", &|view| {
+        let (desired, current) = (f64::from(view.desired?), f64::from(view.current?));
+        Some(if current > 0.0 { desired / current } else { desired })
+    });
+
+    page.family(SCALING_TOTAL_METRIC, "counter", "Decisions that changed a variant.");
+    for (scaling, count) in facts.scalings {
+        let labels = [
+            ("variant_name", scaling.variant.as_str()),
+            ("namespace", &scaling.namespace),
+            ("direction", scaling.direction),
+            ("reason", scaling.reason),
+        ];
+        page.sample(SCALING_TOTAL_METRIC, &labels, *count as f64);
+    }
+
+    per_variant(&mut page, "tidegate_variant_ready_replicas", "Replicas of a variant that are ready.", &|view| {
+        Some(f64::from(view.ready))
+    });
+    per_variant(&mut page, "tidegate_variant_silent_replicas", "Ready replicas without a fresh signal.", &|view| {
+        Some(view.replicas.iter().filter(|replica| replica.missing.is_some()).count() as f64)
+    });
+    page.family("tidegate_variant_reason", "gauge", "Why a variant has its replicas: 1 for the reason that holds.");
+    for view in facts.variants {
+        let labels =
+            [("variant_name", view.name.as_str()), ("namespace", &view.namespace), ("reason", &view.reason)];
+        page.sample("tidegate_variant_reason", &labels, 1.0);
+    }
+
+    let per_source = |page: &mut Page, name: &str, help: &str, value: &dyn Fn(&SourceHealth) -> f64| {
+        page.family(name, "counter", help);
+        for (source, health) in facts.sources {
+            page.sample(name, &[("source", source)], value(health));
+        }
+    };
+    per_source(&mut page, "tidegate_source_requests_total", "Questions to a source of signals.", &|health| {
+        health.asked as f64
+    });
+    per_source(&mut page, "tidegate_source_failures_total", "Questions without a usable answer.", &|health| {
+        health.failed as f64
+    });
+    per_source(&mut page, "tidegate_source_seconds_total", "Time spent waiting for answers.", &|health| {
+        health.busy_micros as f64 / 1e6
+    });
+    per_source(&mut page, "tidegate_source_bytes_total", "Bytes of answers.", &|health| health.bytes as f64);
+
+    page.single("tidegate_autoscaler_passes_total", "Times all models were decided on.", facts.passes as f64);
+    let seconds = facts.pass_micros as f64 / 1e6;
+    page.single("tidegate_autoscaler_pass_seconds_total", "Time spent deciding, without waiting for the API.", seconds);
+    let failures = facts.write_failures as f64;
+    page.single("tidegate_autoscaler_write_failures_total", "Status and event writes that failed.", failures);
+    page.0
+}
+
+/// The predecessor's labels.
+fn labels(view: &VariantView) -> Vec<(&'static str, &str)> {
+    let mut labels = vec![
+        ("variant_name", view.name.as_str()),
+        ("namespace", view.namespace.as_str()),
+        ("accelerator_type", view.accelerator.as_deref().unwrap_or(UNKNOWN)),
+    ];
+    labels.extend(view.controller_instance.as_deref().map(|instance| ("controller_instance", instance)));
+    labels
+}
+
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn single(&mut self, name: &str, help: &str, value: f64) {
+        self.family(name, "counter", help);
+        self.sample(name, &[], value);
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.0.push_str(name);
+        for (i, (label, text)) in labels.iter().enumerate() {
+            self.0.push(if i == 0 { '{' } else { ',' });
+            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.0, "{label}=\"{escaped}\"");
+        }
+        if !labels.is_empty() {
+            self.0.push('}');
+        }
+        let _ = writeln!(self.0, " {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(name: &str) -> VariantView {
+        VariantView {
+            name: name.to_owned(),
+            namespace: "shop".to_owned(),
+            model: "m".to_owned(),
+            accelerator: Some("NVIDIA-\"L4\"".to_owned()),
+            controller_instance: None,
+            cost: 1.0,
+            min: 0,
+            max: 4,
+            current: Some(0),
+            ready: 0,
+            desired: Some(2),
+            reason: "QueueWaiting".to_owned(),
+            sentence: String::new(),
+            replicas: Vec::new(),
+            explanation: None,
+        }
+    }
+
+    #[test]
+    fn the_predecessors_series_are_there_with_its_labels() {
+        let undecided = VariantView { desired: None, current: None, accelerator: None, ..view("none") };
+        let scaling = Scaling {
+            namespace: "shop".into(),
+            variant: "m-l4".into(),
+            direction: "up",
+            reason: "QueueWaiting",
+        };
+        let facts = Facts {
+            variants: &[view("m-l4"), undecided],
+            scalings: &[(scaling, 3)].into(),
+            sources: &[("replica", SourceHealth { asked: 5, ..SourceHealth::default() })].into(),
+            passes: 1,
+            pass_micros: 0,
+            write_failures: 0,
+        };
+        let text = page(&facts);
+        let read = wire::prom::parse::parse(text.as_bytes()).unwrap();
+        let variant = [("variant_name", "m-l4"), ("namespace", "shop"), ("accelerator_type", "NVIDIA-\"L4\"")];
+        for (name, value) in [("wva_desired_replicas", 2.0), ("wva_current_replicas", 0.0), ("wva_desired_ratio", 2.0)] {
+            let values: Vec<f64> = read.select(name, &variant).map(|sample| sample.value).collect();
+            assert_eq!(values, [value], "{name}");
+            assert_eq!(read.select(name, &[]).count(), 1, "{name}: nothing decided is no sample, not 0");
+        }
+        let up = [("variant_name", "m-l4"), ("direction", "up"), ("reason", "QueueWaiting")];
+        assert_eq!(read.select("wva_replica_scaling_total", &up).next().unwrap().value, 3.0);
+        assert_eq!(read.select("tidegate_source_requests_total", &[]).next().unwrap().value, 5.0);
+    }
+}

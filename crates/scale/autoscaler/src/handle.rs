@@ -1,0 +1,120 @@
+//! What the autoscaler tells the process it lives in.
+
+use crate::gauges;
+use crate::record::DecisionRecord;
+use crate::views::VariantView;
+use collect::SourceHealth;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Most decisions that are remembered.
+const HISTORY: usize = 256;
+
+/// Tells what the autoscaler sees and does. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    decisions: VecDeque<DecisionRecord>,
+    variants: Vec<VariantView>,
+    sources: BTreeMap<&'static str, SourceHealth>,
+    /// Changes carried out, by what `wva_replica_scaling_total` is labelled with.
+    scalings: BTreeMap<Scaling, u64>,
+    passes: u64,
+    pass_micros: u64,
+    write_failures: u64,
+}
+
+/// Labels of one `wva_replica_scaling_total` series.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Scaling {
+    pub(crate) namespace: String,
+    pub(crate) variant: String,
+    pub(crate) direction: &'static str,
+    pub(crate) reason: &'static str,
+}
+
+/// What one pass found.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pub(crate) variants: Vec<VariantView>,
+    pub(crate) records: Vec<DecisionRecord>,
+    pub(crate) scalings: Vec<Scaling>,
+    pub(crate) sources: BTreeMap<&'static str, SourceHealth>,
+    pub(crate) took_micros: u64,
+    pub(crate) write_failures: u64,
+}
+
+impl Handle {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Shared { state: Mutex::default(), changed: watch::Sender::new(0) }))
+    }
+
+    /// The last decisions that changed something, or newly could not, newest
+    /// last; at most 256.
+    #[must_use]
+    pub fn decisions(&self) -> Vec<DecisionRecord> {
+        self.0.state.lock().decisions.iter().cloned().collect()
+    }
+
+    /// Every variant as of the last pass, by namespace and name.
+    #[must_use]
+    pub fn variants(&self) -> Vec<VariantView> {
+        self.0.state.lock().variants.clone()
+    }
+
+    /// Changes its number after every pass.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// The gauges and counters as a Prometheus page.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        let state = self.0.state.lock();
+        gauges::page(&gauges::Facts {
+            variants: &state.variants,
+            scalings: &state.scalings,
+            sources: &state.sources,
+            passes: state.passes,
+            pass_micros: state.pass_micros,
+            write_failures: state.write_failures,
+        })
+    }
+
+    pub(crate) fn publish(&self, pass: Pass) {
+        let mut state = self.0.state.lock();
+        for record in pass.records {
+            if state.decisions.len() == HISTORY {
+                state.decisions.pop_front();
+            }
+            state.decisions.push_back(record);
+        }
+        for scaling in pass.scalings {
+            *state.scalings.entry(scaling).or_default() += 1;
+        }
+        // A series lives as long as its object.
+        let variants = &pass.variants;
+        let lives = |scaling: &Scaling| {
+            variants.iter().any(|view| view.name == scaling.variant && view.namespace == scaling.namespace)
+        };
+        state.scalings.retain(|scaling, _| lives(scaling));
+        state.variants = pass.variants;
+        state.sources = pass.sources;
+        state.passes += 1;
+        state.pass_micros += pass.took_micros;
+        state.write_failures = pass.write_failures;
+        drop(state);
+        self.0.changed.send_modify(|passes| *passes += 1);
+    }
+}

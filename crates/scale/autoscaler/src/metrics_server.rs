@@ -1,0 +1,75 @@
+//! Serves `/metrics`.
+
+use crate::Handle;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Most connections at once.
+const CONNECTIONS: usize = 64;
+/// Time a client has to send its request's head.
+const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Listens on `address` and serves until `stop`; returns the address it got.
+pub(crate) async fn serve(
+    address: SocketAddr,
+    handle: Handle,
+    stop: CancellationToken,
+) -> Result<SocketAddr, std::io::Error> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    tokio::spawn(async move {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(permit) = permits.clone().acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else {
+                // Out of descriptors, most likely: others must close first.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let (handle, stop) = (handle.clone(), stop.clone());
+            tokio::spawn(async move {
+                let _permit = permit;
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_DEADLINE)
+                    .serve_connection(TokioIo::new(stream), service_fn(|request| answer(&handle, &request)));
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    _ = connection => {}
+                }
+            });
+        }
+    });
+    Ok(bound)
+}
+
+fn answer(
+    handle: &Handle,
+    request: &Request<Incoming>,
+) -> std::future::Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    let text = "text/plain; version=0.0.4; charset=utf-8";
+    let (status, body) = match request.uri().path() {
+        "/metrics" => (StatusCode::OK, handle.metrics_text()),
+        "/healthz" | "/readyz" => (StatusCode::OK, "ok\n".to_owned()),
+        _ => (StatusCode::NOT_FOUND, "there is /metrics, /healthz and /readyz\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(text));
+    std::future::ready(Ok(response))
+}

@@ -1,0 +1,105 @@
+//! A VariantAutoscaling's spec, checked.
+
+use api::{TargetRef, VariantAutoscalingSpec};
+use kube::api::DynamicObject;
+
+/// What a VariantAutoscaling asks for, in values that can be used.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) target: TargetRef,
+    pub(crate) model: String,
+    pub(crate) cost: f64,
+    pub(crate) min: u32,
+    pub(crate) max: u32,
+}
+
+/// A field that cannot be used, and why, as one sentence.
+pub(crate) type Invalid = String;
+
+/// The largest number of replicas that makes sense to ask for; a mistyped
+/// bound should not become a real order.
+const MOST_REPLICAS: i32 = 100_000;
+
+impl Settings {
+    /// Reads the spec of an object of either shape.
+    ///
+    /// # Errors
+    /// The first field that cannot be used.
+    pub(crate) fn read(object: &DynamicObject) -> Result<Self, Invalid> {
+        let spec = object.data.get("spec").cloned().unwrap_or_default();
+        // The API server's schema refuses most of this; a CRD of another
+        // version may not.
+        let spec: VariantAutoscalingSpec =
+            serde_json::from_value(spec).map_err(|error| format!("spec cannot be read: {error}"))?;
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let target = spec.scale_target_ref.unwrap_or(TargetRef {
+            api_version: Some("apps/v1".to_owned()),
+            kind: "Deployment".to_owned(),
+            name,
+        });
+        if target.kind.is_empty() || target.name.is_empty() {
+            return Err("spec.scaleTargetRef needs kind and name".to_owned());
+        }
+        if spec.model_id.is_empty() {
+            return Err("spec.modelID is empty: it must be the name the engine serves the model under".to_owned());
+        }
+        let cost = spec.variant_cost.trim().parse::<f64>().ok().filter(|cost| cost.is_finite() && *cost >= 0.0);
+        let Some(cost) = cost else {
+            let given = spec.variant_cost.chars().take(40).collect::<String>();
+            return Err(format!("spec.variantCost is `{given}`: it must be a number, 0 or more"));
+        };
+        let (min, max) = (spec.min_replicas, spec.max_replicas);
+        let bound = |name: &str, value: i32| match u32::try_from(value) {
+            Ok(replicas) if value <= MOST_REPLICAS => Ok(replicas),
+            _ => Err(format!("spec.{name} is {value}: it must be between 0 and {MOST_REPLICAS}")),
+        };
+        let (min, max) = (bound("minReplicas", min)?, bound("maxReplicas", max)?);
+        if min > max {
+            return Err(format!("spec.minReplicas is {min} and spec.maxReplicas {max}: the minimum must not be above"));
+        }
+        Ok(Self { target, model: spec.model_id, cost, min, max })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(spec: serde_json::Value) -> Result<Settings, Invalid> {
+        let object = json!({"apiVersion": "llmd.ai/v1alpha1", "kind": "VariantAutoscaling",
+            "metadata": {"name": "llama-l4"}, "spec": spec});
+        Settings::read(&serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn both_shapes_are_read() {
+        let newer = read(json!({"modelID": "m", "scaleTargetRef": {"kind": "StatefulSet", "name": "x"},
+            "variantCost": "2.5", "minReplicas": 0, "maxReplicas": 4}))
+        .unwrap();
+        assert_eq!((newer.target.kind.as_str(), newer.cost, newer.min, newer.max), ("StatefulSet", 2.5, 0, 4));
+        let older = read(json!({"modelID": "m", "sloClassRef": {"name": "c", "key": "k"}})).unwrap();
+        assert_eq!((older.target.kind.as_str(), older.target.name.as_str()), ("Deployment", "llama-l4"));
+        assert_eq!((older.cost, older.min, older.max), (10.0, 1, 10));
+    }
+
+    #[test]
+    fn what_cannot_be_used_names_its_field() {
+        let cases = [
+            (json!({}), "modelID"),
+            (json!({"modelID": ""}), "spec.modelID"),
+            (json!({"modelID": "m", "variantCost": "cheap"}), "spec.variantCost"),
+            (json!({"modelID": "m", "variantCost": "-1"}), "spec.variantCost"),
+            (json!({"modelID": "m", "variantCost": "inf"}), "spec.variantCost"),
+            (json!({"modelID": "m", "minReplicas": -1}), "spec.minReplicas"),
+            (json!({"modelID": "m", "maxReplicas": 2_000_000}), "spec.maxReplicas"),
+            (json!({"modelID": "m", "minReplicas": 3, "maxReplicas": 2}), "spec.minReplicas"),
+            (json!({"modelID": "m", "scaleTargetRef": {"kind": "", "name": "x"}}), "spec.scaleTargetRef"),
+            (json!("text"), "spec"),
+        ];
+        for (spec, field) in cases {
+            let error = read(spec).unwrap_err();
+            assert!(error.contains(field), "{field}: {error}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Takes stock of the watched objects: every variant with its target and Pods.
+
+use crate::ledger::Ledger;
+use crate::settings::{Invalid, Settings};
+use crate::target::{self, Scales, Target, TargetKey};
+use crate::world::World;
+use api::InferencePool;
+use api::names::{
+    ACCELERATOR_LABEL, CONTROLLER_INSTANCE_LABEL, EXCLUDE_ANNOTATION, GPU_PRODUCT_LABEL, SLOTS_ANNOTATION,
+};
+use capacity::ReplicaState;
+use collect::Clock;
+use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use kube::core::{Expression, Selector, SelectorExt};
+use kube::runtime::reflector::ObjectRef;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use units::Instant;
+
+/// Port of a model server whose Pod belongs to no pool and declares none.
+const DEFAULT_PORT: u16 = 8000;
+
+/// One VariantAutoscaling and all that belongs to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Variant {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) generation: Option<i64>,
+    /// The label that says which controller owns it.
+    pub(crate) instance: Option<String>,
+    pub(crate) object: Arc<DynamicObject>,
+    /// What it asks for; the last that could be used, while `invalid` is set.
+    pub(crate) settings: Option<Settings>,
+    pub(crate) invalid: Option<Invalid>,
+    /// Why it is left alone, if it is.
+    pub(crate) skipped: Option<String>,
+    pub(crate) target_key: Option<TargetKey>,
+    pub(crate) target: Result<Target, String>,
+    pub(crate) accelerator: Option<String>,
+    pub(crate) pods: Vec<PodFacts>,
+}
+
+/// What matters of a Pod.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PodFacts {
+    pub(crate) name: String,
+    pub(crate) ip: Option<String>,
+    pub(crate) port: u16,
+    pub(crate) state: ReplicaState,
+    /// The phase, or what a container waits for.
+    pub(crate) phase: String,
+    pub(crate) slots: Option<f64>,
+    node: Option<String>,
+    gpu: Option<String>,
+}
+
+impl Variant {
+    /// What a decision may be taken for: settings and target that can be used.
+    pub(crate) fn decidable(&self) -> Option<(&Settings, &Target)> {
+        match (&self.settings, &self.target, &self.skipped) {
+            (Some(settings), Ok(target), None) => Some((settings, target)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn ready(&self) -> u32 {
+        u32::try_from(self.pods.iter().filter(|pod| pod.state == ReplicaState::Ready).count()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Settings that were last good, by uid.
+pub(crate) type LastGood = BTreeMap<String, Settings>;
+
+/// Lists every variant by namespace and name. Settings that can be used are
+/// remembered in `last_good`; those of objects that are gone are forgotten.
+pub(crate) fn take(
+    world: &World,
+    scales: &Scales,
+    ledger: &mut Ledger,
+    last_good: &mut LastGood,
+    now: Instant,
+) -> Vec<Variant> {
+    let mut objects = world.variants.state();
+    objects.retain(|object| object.metadata.deletion_timestamp.is_none());
+    objects.sort_by_cached_key(|object| (object.namespace(), object.name_any()));
+    let uids: BTreeSet<String> = objects.iter().filter_map(|object| object.uid()).collect();
+    last_good.retain(|uid, _| uids.contains(uid));
+
+    let pods = PodIndex::of(world.pods.state());
+    let pools = world.pools.state();
+    let mut owners: BTreeMap<TargetKey, String> = BTreeMap::new();
+    let mut variants = Vec::with_capacity(objects.len());
+    for object in objects {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let uid = object.uid().unwrap_or_default();
+        let (settings, mut invalid) = match Settings::read(&object) {
+            Ok(settings) => {
+                last_good.insert(uid.clone(), settings.clone());
+                (Some(settings), None)
+            }
+            Err(invalid) => (last_good.get(&uid).cloned(), Some(invalid)),
+        };
+        let mut settings = settings;
+        let target_key = settings.as_ref().map(|settings| TargetKey::new(&namespace, &settings.target));
+        if let Some(key) = &target_key {
+            if let Some(owner) = owners.get(key) {
+                invalid = Some(format!("spec.scaleTargetRef: {} is scaled by {owner} already", key.for_people()));
+                settings = None;
+            } else {
+                owners.insert(key.clone(), name.clone());
+            }
+        }
+        let mut target = match &target_key {
+            Some(key) => find_target(world, scales, key),
+            None => Err("its specification cannot be read".to_owned()),
+        };
+        if let (Ok(target), Some(key)) = (&mut target, &target_key) {
+            target.wanted = ledger.correct(key, target.wanted, target.generation, now);
+        }
+        let pods = match &target {
+            Ok(target) => pods.select(&namespace, &target.selector).map(|pod| facts(pod, &pools, &namespace)).collect(),
+            Err(_) => Vec::new(),
+        };
+        let accelerator = accelerator(&object, target.as_ref().ok(), &pods, world);
+        variants.push(Variant {
+            instance: object.labels().get(CONTROLLER_INSTANCE_LABEL).cloned(),
+            generation: object.metadata.generation,
+            skipped: excluded(world, &namespace),
+            namespace,
+            name,
+            uid,
+            object,
+            settings,
+            invalid,
+            target_key,
+            target,
+            accelerator,
+            pods,
+        });
+    }
+    variants
+}
+
+/// Targets of all variants that are not watched.
+pub(crate) fn unwatched_targets(world: &World) -> Vec<TargetKey> {
+    let mut keys: Vec<TargetKey> = world
+        .variants
+        .state()
+        .iter()
+        .filter_map(|object| {
+            let settings = Settings::read(object).ok()?;
+            Some(TargetKey::new(&object.namespace().unwrap_or_default(), &settings.target))
+        })
+        .filter(|key| !key.is_deployment())
+        .collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+fn find_target(world: &World, scales: &Scales, key: &TargetKey) -> Result<Target, String> {
+    if !key.is_deployment() {
+        return scales.get(key);
+    }
+    let found = world.deployments.get(&ObjectRef::new(&key.name).within(&key.namespace));
+    let Some(deployment) = found else {
+        return Err(format!("{} does not exist", key.for_people()));
+    };
+    target::of_deployment(&deployment).map_err(|why| format!("{}: {why}", key.for_people()))
+}
+
+fn excluded(world: &World, namespace: &str) -> Option<String> {
+    let found = world.namespaces.get(&ObjectRef::new(namespace))?;
+    (found.annotations().get(EXCLUDE_ANNOTATION).map(String::as_str) == Some("true"))
+        .then(|| format!("namespace {namespace} carries {EXCLUDE_ANNOTATION}: \"true\""))
+}
+
+/// The accelerator: what the label says, else what the Pods' nodes are, else
+/// what the Pods ask for.
+fn accelerator(object: &DynamicObject, target: Option<&Target>, pods: &[PodFacts], world: &World) -> Option<String> {
+    let labelled = object.labels().get(ACCELERATOR_LABEL).filter(|label| !label.is_empty());
+    let of_node = |pod: &PodFacts| {
+        let node: Arc<Node> = world.nodes.get(&ObjectRef::new(pod.node.as_deref()?))?;
+        node.labels().get(GPU_PRODUCT_LABEL).cloned()
+    };
+    labelled
+        .cloned()
+        .or_else(|| pods.iter().find_map(of_node))
+        .or_else(|| pods.iter().find_map(|pod| pod.gpu.clone()))
+        .or_else(|| target.and_then(|target| target.gpu.clone()))
+}
+
+/// Pods by namespace and label, so that a selector looks at few of them.
+struct PodIndex {
+    by_label: BTreeMap<(String, String, String), Vec<Arc<Pod>>>,
+    by_namespace: BTreeMap<String, Vec<Arc<Pod>>>,
+}
+
+impl PodIndex {
+    fn of(mut pods: Vec<Arc<Pod>>) -> Self {
+        pods.retain(|pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
+        });
+        pods.sort_by_cached_key(|pod| pod.name_any());
+        let mut index = Self { by_label: BTreeMap::new(), by_namespace: BTreeMap::new() };
+        for pod in pods {
+            let namespace = pod.namespace().unwrap_or_default();
+            for (key, value) in pod.labels() {
+                index.by_label.entry((namespace.clone(), key.clone(), value.clone())).or_default().push(pod.clone());
+            }
+            index.by_namespace.entry(namespace).or_default().push(pod);
+        }
+        index
+    }
+
+    fn select<'s>(&'s self, namespace: &str, selector: &'s Selector) -> impl Iterator<Item = &'s Arc<Pod>> {
+        let fewest = selector
+            .clone()
+            .into_iter()
+            .filter_map(|expression| match expression {
+                Expression::Equal(key, value) => Some((namespace.to_owned(), key, value)),
+                Expression::In(key, values) if values.len() == 1 => {
+                    Some((namespace.to_owned(), key, values.into_iter().next()?))
+                }
+                _ => None,
+            })
+            .map(|key| self.by_label.get(&key).map_or(&[][..], Vec::as_slice))
+            .min_by_key(|pods| pods.len());
+        let candidates = fewest.unwrap_or_else(|| self.by_namespace.get(namespace).map_or(&[], Vec::as_slice));
+        candidates.iter().filter(|pod| selector.matches(pod.labels()))
+    }
+}
+
+fn facts(pod: &Arc<Pod>, pools: &[Arc<InferencePool>], namespace: &str) -> PodFacts {
+    let spec = pod.spec.as_ref();
+    let status = pod.status.as_ref();
+    let slots = pod.annotations().get(SLOTS_ANNOTATION).and_then(|slots| slots.parse::<u32>().ok());
+    PodFacts {
+        name: pod.name_any(),
+        ip: status.and_then(|status| status.pod_ip.clone()).filter(|ip| !ip.is_empty()),
+        port: port(pod, pools, namespace),
+        state: state(pod),
+        phase: phase(pod),
+        slots: slots.filter(|slots| *slots > 0).map(f64::from),
+        node: spec.and_then(|spec| spec.node_name.clone()),
+        gpu: spec.and_then(|spec| spec.node_selector.as_ref()?.get(GPU_PRODUCT_LABEL).cloned()),
+    }
+}
+
+/// The port of the pool the Pod is in, else the first it declares.
+fn port(pod: &Pod, pools: &[Arc<InferencePool>], namespace: &str) -> u16 {
+    let in_pool = |pool: &&Arc<InferencePool>| {
+        pool.namespace().as_deref() == Some(namespace)
+            && !pool.spec.selector.match_labels.is_empty()
+            && pool.spec.selector.match_labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
+    };
+    let of_pool = pools.iter().find(in_pool).and_then(|pool| pool.spec.target_ports.first()).map(|port| port.number);
+    let declared = || {
+        let containers = &pod.spec.as_ref()?.containers;
+        containers.iter().find_map(|container| Some(container.ports.as_ref()?.first()?.container_port))
+    };
+    of_pool.or_else(declared).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0).unwrap_or(DEFAULT_PORT)
+}
+
+fn state(pod: &Pod) -> ReplicaState {
+    let condition = |kind: &str| -> Option<&PodCondition> {
+        pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+    };
+    let created = pod.metadata.creation_timestamp.as_ref();
+    let since = |time: Option<&Time>| time.or(created).map_or(Instant::ZERO, instant_of);
+    let ready = condition("Ready");
+    if ready.is_some_and(|ready| ready.status == "True") {
+        return ReplicaState::Ready;
+    }
+    if let Some(scheduled) = condition("PodScheduled").filter(|scheduled| scheduled.status == "False") {
+        return ReplicaState::Unschedulable {
+            since: since(scheduled.last_transition_time.as_ref()),
+            why: scheduled.message.clone().or_else(|| scheduled.reason.clone()).unwrap_or_default(),
+        };
+    }
+    ReplicaState::Pending { since: since(ready.and_then(|ready| ready.last_transition_time.as_ref())) }
+}
+
+fn instant_of(time: &Time) -> Instant {
+    Clock::at_unix_millis(u64::try_from(time.0.as_millisecond()).unwrap_or(0))
+}
+
+/// What `kubectl get pods` would say, roughly.
+fn phase(pod: &Pod) -> String {
+    let Some(status) = &pod.status else { return "Unknown".to_owned() };
+    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
+        container.state.as_ref()?.waiting.as_ref()?.reason.clone()
+    });
+    waiting.or_else(|| status.phase.clone()).unwrap_or_else(|| "Pending".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! What is scaled: Deployments from the watch, anything else with a scale
+//! subresource by asking for it.
+
+use crate::selector;
+use api::TargetRef;
+use api::names::{GPU_PRODUCT_LABEL, SLOTS_ANNOTATION};
+use collect::Clock;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v1::Scale;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::core::Selector;
+use kube::{Api, Client, discovery};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+use thiserror::Error;
+use units::Instant;
+
+/// A target as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Target {
+    /// Replicas it is asked for.
+    pub(crate) wanted: u32,
+    /// Replicas it has.
+    pub(crate) replicas: u32,
+    pub(crate) selector: Selector,
+    /// Changes with every change of the spec, where that is known.
+    pub(crate) generation: Option<i64>,
+    /// Most requests per replica, as its template says.
+    pub(crate) slots: Option<f64>,
+    /// GPU product its template asks for.
+    pub(crate) gpu: Option<String>,
+}
+
+/// Namespace and reference: what a target is known by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TargetKey {
+    pub(crate) namespace: String,
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+}
+
+impl TargetKey {
+    pub(crate) fn new(namespace: &str, target: &TargetRef) -> Self {
+        let api_version = target.api_version.clone().filter(|version| !version.is_empty());
+        Self {
+            namespace: namespace.to_owned(),
+            api_version: api_version.unwrap_or_else(|| "apps/v1".to_owned()),
+            kind: target.kind.clone(),
+            name: target.name.clone(),
+        }
+    }
+
+    pub(crate) fn is_deployment(&self) -> bool {
+        self.kind == "Deployment" && self.api_version == "apps/v1"
+    }
+
+    /// `Deployment shop/llama`.
+    pub(crate) fn for_people(&self) -> String {
+        format!("{} {}/{}", self.kind, self.namespace, self.name)
+    }
+
+    fn kind_of(&self) -> GroupVersionKind {
+        let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
+        GroupVersionKind::gvk(group, version, &self.kind)
+    }
+}
+
+/// Reads a watched Deployment.
+///
+/// # Errors
+/// A sentence, when its selector cannot be used.
+pub(crate) fn of_deployment(deployment: &Deployment) -> Result<Target, String> {
+    let spec = deployment.spec.as_ref();
+    let selector = spec.map(|spec| spec.selector.clone()).unwrap_or_default();
+    let selector = Selector::try_from(selector).map_err(|error| format!("its selector cannot be read: {error}"))?;
+    if selector.selects_all() {
+        return Err("its selector is empty and would match every Pod".to_owned());
+    }
+    let template = spec.map(|spec| &spec.template);
+    let slots = template
+        .and_then(|template| template.metadata.as_ref()?.annotations.as_ref()?.get(SLOTS_ANNOTATION))
+        .and_then(|slots| slots.parse::<u32>().ok())
+        .filter(|slots| *slots > 0);
+    let gpu = template.and_then(|template| template.spec.as_ref()?.node_selector.as_ref()?.get(GPU_PRODUCT_LABEL));
+    Ok(Target {
+        wanted: count(spec.and_then(|spec| spec.replicas).unwrap_or(1)),
+        replicas: count(deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0)),
+        selector,
+        generation: deployment.metadata.generation,
+        slots: slots.map(f64::from),
+        gpu: gpu.cloned(),
+    })
+}
+
+fn of_scale(scale: &Scale) -> Result<Target, String> {
+    let selector = scale.status.as_ref().and_then(|status| status.selector.as_deref()).unwrap_or_default();
+    let selector = selector::parse(selector)?;
+    if selector.selects_all() {
+        return Err("its scale subresource names no selector".to_owned());
+    }
+    Ok(Target {
+        wanted: wanted_of(scale),
+        replicas: count(scale.status.as_ref().map_or(0, |status| status.replicas)),
+        selector,
+        generation: None,
+        slots: None,
+        gpu: None,
+    })
+}
+
+fn wanted_of(scale: &Scale) -> u32 {
+    // The API leaves a zero out.
+    count(scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0))
+}
+
+fn count(replicas: i32) -> u32 {
+    u32::try_from(replicas).unwrap_or(0)
+}
+
+/// Why replicas were not set.
+#[derive(Debug, Error)]
+pub(crate) enum ScaleError {
+    #[error("{0}")]
+    Kind(String),
+    #[error("{0}")]
+    Api(#[from] kube::Error),
+    #[error("no answer within {0:?}")]
+    Deadline(Duration),
+    #[error("it was changed by somebody else at the same time, three times in a row")]
+    Contended,
+}
+
+/// What came of setting replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scaled {
+    /// They are set.
+    Done,
+    /// Somebody set them to something else since the decision was taken.
+    Overtaken(u32),
+}
+
+const DEADLINE: Duration = Duration::from_secs(3);
+/// A scale subresource that is not watched is asked for this often.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// A kind that could not be found is looked for again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Reads and sets scale subresources, and remembers kinds.
+pub(crate) struct Scales {
+    client: Client,
+    clock: Clock,
+    kinds: BTreeMap<GroupKey, (Instant, Result<ApiResource, String>)>,
+    asked: BTreeMap<TargetKey, (Instant, Result<Target, String>)>,
+}
+
+type GroupKey = (String, String);
+
+impl fmt::Debug for Scales {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scales").field("kinds", &self.kinds).field("asked", &self.asked).finish_non_exhaustive()
+    }
+}
+
+impl Scales {
+    pub(crate) fn new(client: Client, clock: Clock) -> Self {
+        Self { client, clock, kinds: BTreeMap::new(), asked: BTreeMap::new() }
+    }
+
+    /// Reads the targets that are not watched, and forgets all others.
+    pub(crate) async fn refresh(&mut self, wanted: &[TargetKey]) {
+        self.asked.retain(|key, _| wanted.contains(key));
+        let now = self.clock.now();
+        for key in wanted {
+            if self.asked.get(key).is_some_and(|(at, _)| now.since(*at) < ASK_EVERY) {
+                continue;
+            }
+            let read = match self.api(key).await {
+                Ok(api) => match tokio::time::timeout(DEADLINE, api.get_scale(&key.name)).await {
+                    Ok(Ok(scale)) => of_scale(&scale).map_err(|why| format!("{}: {why}", key.for_people())),
+                    Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+                        Err(format!("{} does not exist, or has no scale subresource", key.for_people()))
+                    }
+                    Ok(Err(error)) => Err(format!("{}: {error}", key.for_people())),
+                    Err(_) => Err(format!("{}: no answer within {DEADLINE:?}", key.for_people())),
+                },
+                Err(why) => Err(why),
+            };
+            self.asked.insert(key.clone(), (now, read));
+        }
+    }
+
+    /// A target read by [`Scales::refresh`].
+    pub(crate) fn get(&self, key: &TargetKey) -> Result<Target, String> {
+        let unread = || Err(format!("{} has not been read yet", key.for_people()));
+        self.asked.get(key).map_or_else(unread, |(_, read)| read.clone())
+    }
+
+    /// What can set replicas of `key`.
+    pub(crate) async fn api(&mut self, key: &TargetKey) -> Result<Api<DynamicObject>, String> {
+        let id = (key.api_version.clone(), key.kind.clone());
+        let now = self.clock.now();
+        let known = self.kinds.get(&id).filter(|(at, found)| found.is_ok() || now.since(*at) < LOOK_AGAIN);
+        let resource = match known {
+            Some((_, found)) => found.clone(),
+            None => {
+                let found = self.find(key).await;
+                self.kinds.insert(id, (now, found.clone()));
+                found
+            }
+        }?;
+        Ok(Api::namespaced_with(self.client.clone(), &key.namespace, &resource))
+    }
+
+    async fn find(&self, key: &TargetKey) -> Result<ApiResource, String> {
+        let gvk = key.kind_of();
+        if key.is_deployment() {
+            return Ok(ApiResource::from_gvk_with_plural(&gvk, "deployments"));
+        }
+        match tokio::time::timeout(DEADLINE, discovery::pinned_kind(&self.client, &gvk)).await {
+            Ok(Ok((resource, _))) => Ok(resource),
+            Ok(Err(error)) => Err(format!("kind {} of {} is not served: {error}", key.kind, key.api_version)),
+            Err(_) => Err(format!("kind {} of {}: no answer within {DEADLINE:?}", key.kind, key.api_version)),
+        }
+    }
+
+    /// Forgets what was read of `key`, so that it is read anew.
+    pub(crate) fn forget(&mut self, key: &TargetKey) {
+        self.asked.remove(key);
+    }
+}
+
+/// Sets replicas from `from` to `to`, and only if `from` is still what is asked for.
+///
+/// # Errors
+/// The API's refusal, its silence, or too many writers at once.
+pub(crate) async fn set_replicas(api: &Api<DynamicObject>, name: &str, from: u32, to: u32) -> Result<Scaled, ScaleError> {
+    tokio::time::timeout(DEADLINE, set_unhurried(api, name, from, to))
+        .await
+        .unwrap_or(Err(ScaleError::Deadline(DEADLINE)))
+}
+
+async fn set_unhurried(api: &Api<DynamicObject>, name: &str, from: u32, to: u32) -> Result<Scaled, ScaleError> {
+    for _ in 0..3 {
+        let scale = api.get_scale(name).await?;
+        let wanted = wanted_of(&scale);
+        if wanted == to {
+            return Ok(Scaled::Done);
+        }
+        if wanted != from {
+            return Ok(Scaled::Overtaken(wanted));
+        }
+        let patch = json!({
+            "metadata": {"resourceVersion": scale.metadata.resource_version},
+            "spec": {"replicas": to},
+        });
+        match api.patch_scale(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Ok(_) => return Ok(Scaled::Done),
+            // Mostly a status update that came between; read again and see.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ScaleError::Contended)
+}

@@ -1,0 +1,134 @@
+//! Variants as they are shown: what each has, wants, and why.
+
+use crate::record::ExplanationRecord;
+use crate::survey::{PodFacts, Variant};
+use capacity::{ModelView, ReplicaState, ReplicaView};
+use serde::Serialize;
+use std::sync::Arc;
+use units::{Instant, Signal};
+
+/// One variant, now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VariantView {
+    /// Name of the VariantAutoscaling.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Model name.
+    pub model: String,
+    /// What it runs on, if that is known.
+    pub accelerator: Option<String>,
+    /// Which controller owns it, if a label says so.
+    pub controller_instance: Option<String>,
+    /// Cost of one replica per hour.
+    pub cost: f64,
+    /// Least replicas.
+    pub min: u32,
+    /// Most replicas.
+    pub max: u32,
+    /// Replicas the target has; null if there is no target.
+    pub current: Option<u32>,
+    /// Replicas that are ready.
+    pub ready: u32,
+    /// Replicas decided; null if nothing was.
+    pub desired: Option<u32>,
+    /// Why, in a word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub sentence: String,
+    /// Each of its Pods.
+    pub replicas: Vec<ReplicaRecord>,
+    /// Everything behind the last decision on its model, if there was one.
+    pub explanation: Option<Arc<ExplanationRecord>>,
+}
+
+/// One replica, now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaRecord {
+    /// Pod name.
+    pub pod: String,
+    /// `ready`, `starting` or `unschedulable`.
+    pub state: &'static str,
+    /// The Pod's phase, or what its container waits for.
+    pub phase: String,
+    /// `ip:port`, once it has an address.
+    pub address: Option<String>,
+    /// Engine and the names its metrics were found under, once they were.
+    pub engine: Option<String>,
+    /// Share of the KV cache in use, 0 to 1.
+    pub kv_usage: Option<Measured>,
+    /// Requests in the running batch.
+    pub running: Option<Measured>,
+    /// Requests waiting inside the engine.
+    pub waiting: Option<Measured>,
+    /// Requests the gateway has sent and not got back.
+    pub in_flight: Option<Measured>,
+    /// Most requests it is given at once.
+    pub slots: Option<Measured>,
+    /// Generated tokens per second.
+    pub tokens_per_second: Option<Measured>,
+    /// Why signals are missing, if any is.
+    pub missing: Option<String>,
+}
+
+/// A value and its age.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// The value.
+    pub value: f64,
+    /// How old it is, milliseconds.
+    pub age_ms: u64,
+}
+
+impl Measured {
+    fn of(signal: &Signal<f64>, now: Instant) -> Option<Self> {
+        let seen = signal.last()?;
+        Some(Self { value: seen.value, age_ms: u64::try_from(now.since(seen.at).as_millis()).unwrap_or(u64::MAX) })
+    }
+}
+
+/// Shows the Pods of `variant` with the signals that its model's view has of them.
+pub(crate) fn replicas(
+    variant: &Variant,
+    model: Option<&ModelView>,
+    engine_of: impl Fn(&str) -> Option<String>,
+    now: Instant,
+) -> Vec<ReplicaRecord> {
+    let seen = model.and_then(|model| model.variants.iter().find(|seen| seen.name == variant.name));
+    let show = |pod: &PodFacts| {
+        let signals = seen.and_then(|seen| seen.replicas.iter().find(|replica| replica.name == pod.name));
+        replica(pod, signals, engine_of(&pod.name), now)
+    };
+    variant.pods.iter().map(show).collect()
+}
+
+fn replica(pod: &PodFacts, signals: Option<&ReplicaView>, engine: Option<String>, now: Instant) -> ReplicaRecord {
+    let measured = |get: fn(&ReplicaView) -> &Signal<f64>| signals.and_then(|seen| Measured::of(get(seen), now));
+    let missing = signals.filter(|_| pod.state == ReplicaState::Ready).and_then(|seen| {
+        [&seen.kv, &seen.running, &seen.waiting].into_iter().find_map(|signal| match signal {
+            Signal::Missing { why, .. } => Some(why.clone()),
+            Signal::Observed(_) => None,
+        })
+    });
+    ReplicaRecord {
+        pod: pod.name.clone(),
+        state: match &pod.state {
+            ReplicaState::Ready => "ready",
+            ReplicaState::Pending { .. } => "starting",
+            ReplicaState::Unschedulable { .. } => "unschedulable",
+        },
+        phase: pod.phase.clone(),
+        address: pod.ip.as_ref().map(|ip| format!("{ip}:{}", pod.port)),
+        engine,
+        kv_usage: measured(|seen| &seen.kv),
+        running: measured(|seen| &seen.running),
+        waiting: measured(|seen| &seen.waiting),
+        in_flight: measured(|seen| &seen.in_flight),
+        slots: measured(|seen| &seen.slots),
+        tokens_per_second: measured(|seen| &seen.token_rate),
+        missing,
+    }
+}

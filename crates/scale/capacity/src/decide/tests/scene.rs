@@ -1,0 +1,178 @@
+//! Scenes for decisions, told in the words of the domain.
+
+use super::*;
+
+/// A model whose view is built up step by step; all signals are fresh unless
+/// said otherwise.
+#[derive(Clone, Debug)]
+pub(in crate::decide) struct Scene {
+    pub(in crate::decide) view: ModelView,
+    pub(in crate::decide) policy: Policy,
+    pub(in crate::decide) memory: Memory,
+    pub(in crate::decide) now: Instant,
+}
+
+/// A variant under construction.
+#[derive(Clone, Debug)]
+pub(in crate::decide) struct Variant(VariantView, Instant);
+
+impl Variant {
+    pub(in crate::decide) fn new(name: &str, cost: f64) -> Self {
+        let view = VariantView {
+            name: name.to_owned(),
+            accelerator: None,
+            cost,
+            min: 1,
+            max: 20,
+            wanted: 0,
+            slots: None,
+            replicas: Vec::new(),
+        };
+        Self(view, Scene::START)
+    }
+
+    pub(in crate::decide) fn bounds(mut self, min: u32, max: u32) -> Self {
+        (self.0.min, self.0.max) = (min, max);
+        self
+    }
+
+    pub(in crate::decide) fn slots(mut self, slots: f64) -> Self {
+        self.0.slots = Some(slots);
+        self
+    }
+
+    /// Asks for more replicas than were added so far.
+    pub(in crate::decide) fn wanted(mut self, wanted: u32) -> Self {
+        self.0.wanted = wanted;
+        self
+    }
+
+    fn add(mut self, replica: ReplicaView) -> Self {
+        self.0.replicas.push(replica);
+        self.0.wanted += 1;
+        self
+    }
+
+    fn next_name(&self) -> String {
+        format!("{}-{:02}", self.0.name, self.0.replicas.len())
+    }
+
+    /// A ready replica by KV share and waiting requests.
+    pub(in crate::decide) fn ready(self, kv: f64, waiting: f64) -> Self {
+        self.serving(kv, 1.0, waiting)
+    }
+
+    /// A ready replica by KV share, running and waiting requests.
+    pub(in crate::decide) fn serving(self, kv: f64, running: f64, waiting: f64) -> Self {
+        let seen = |value| Signal::observed(value, self.1, Source::Replica);
+        let replica = ReplicaView {
+            kv: seen(kv),
+            running: seen(running),
+            waiting: seen(waiting),
+            token_rate: seen(running * 20.0),
+            ..ReplicaView::unknown(self.next_name(), ReplicaState::Ready, self.1, "not told")
+        };
+        self.add(replica)
+    }
+
+    /// A ready replica that tells nothing.
+    pub(in crate::decide) fn silent(self) -> Self {
+        let replica = ReplicaView::unknown(self.next_name(), ReplicaState::Ready, self.1, "connection refused");
+        self.add(replica)
+    }
+
+    pub(in crate::decide) fn idle(self) -> Self {
+        self.serving(0.0, 0.0, 0.0)
+    }
+
+    /// A replica that has been starting for `age`.
+    pub(in crate::decide) fn starting(self, age: Duration) -> Self {
+        let state = ReplicaState::Pending { since: self.1 - age };
+        let replica = ReplicaView::unknown(self.next_name(), state, self.1, "not ready");
+        self.add(replica)
+    }
+
+    /// A replica no node takes since `age`.
+    pub(in crate::decide) fn unschedulable(self, age: Duration) -> Self {
+        let state = ReplicaState::Unschedulable { since: self.1 - age, why: "0/2 nodes have a free GPU".to_owned() };
+        let replica = ReplicaView::unknown(self.next_name(), state, self.1, "not ready");
+        self.add(replica)
+    }
+}
+
+impl Scene {
+    pub(in crate::decide) const START: Instant = Instant::from_secs(1_000_000);
+
+    pub(in crate::decide) fn of(variants: impl IntoIterator<Item = Variant>) -> Self {
+        Self {
+            view: ModelView {
+                model: "llama-8b".to_owned(),
+                namespace: "default".to_owned(),
+                gateway: GatewayView::Absent,
+                variants: variants.into_iter().map(|variant| variant.0).collect(),
+            },
+            policy: Policy::default(),
+            memory: Memory::default(),
+            now: Self::START,
+        }
+    }
+
+    pub(in crate::decide) fn gateway(mut self, demand: Demand) -> Self {
+        let demand = Signal::observed(demand, self.now, Source::Gateway);
+        self.view.gateway = GatewayView::Present { demand, silent: Vec::new() };
+        self
+    }
+
+    /// A gateway with `queued` requests, the oldest waiting `wait`, and `in_flight`.
+    pub(in crate::decide) fn queue(self, queued: u64, wait: Duration, in_flight: u64) -> Self {
+        let oldest_wait = (queued > 0).then_some(wait);
+        self.gateway(Demand { queued, oldest_wait, in_flight, ..Demand::default() })
+    }
+
+    pub(in crate::decide) fn decide(&mut self) -> Decision {
+        decide(&self.view, &self.policy, &mut self.memory, self.now)
+    }
+
+    /// Replicas decided, by variant name.
+    pub(in crate::decide) fn targets(&mut self) -> Vec<u32> {
+        self.decide().variants.iter().map(|variant| variant.to).collect()
+    }
+
+    /// Lets `time` pass with everything as it is, deciding every half second
+    /// and carrying nothing out; returns the last decision.
+    pub(in crate::decide) fn after(&mut self, time: Duration) -> Decision {
+        let step = Duration::from_millis(500);
+        let mut passed = Duration::ZERO;
+        let mut last = self.decide();
+        while passed < time {
+            passed += step;
+            self.advance(step);
+            last = self.decide();
+        }
+        last
+    }
+
+    /// Moves time on; what was fresh stays so.
+    pub(in crate::decide) fn advance(&mut self, step: Duration) {
+        self.now += step;
+        let renew = |signal: &mut Signal<f64>| {
+            if let Signal::Observed(seen) = signal {
+                seen.at += step;
+            }
+        };
+        for replica in self.view.variants.iter_mut().flat_map(|variant| &mut variant.replicas) {
+            let signals = [
+                &mut replica.kv,
+                &mut replica.running,
+                &mut replica.waiting,
+                &mut replica.in_flight,
+                &mut replica.slots,
+                &mut replica.token_rate,
+            ];
+            signals.into_iter().for_each(renew);
+        }
+        if let GatewayView::Present { demand: Signal::Observed(seen), .. } = &mut self.view.gateway {
+            seen.at += step;
+        }
+    }
+}
