@@ -242,31 +242,38 @@ impl Driver {
         self.state.lock().engine.alive() > 0
     }
 
-    /// Lets new requests wait until those that began have ended.
-    pub(crate) async fn drain(&self) {
+    /// Lets every request that began end while new ones wait, then puts the
+    /// engine to sleep. Dropped before, it lets the new ones begin.
+    pub(crate) async fn sleep_once_drained(&self, level: SleepLevel) {
+        struct Admit<'a>(&'a Driver);
+        impl Drop for Admit<'_> {
+            fn drop(&mut self) {
+                self.0.state.lock().engine.admit_new(true);
+                self.0.work.notify_one();
+            }
+        }
         self.state.lock().engine.admit_new(false);
+        let _admit = Admit(self);
         loop {
             let ended = self.ended.notified();
-            if self.state.lock().engine.drained() {
-                return;
+            {
+                let mut state = self.state.lock();
+                if state.engine.drained() {
+                    state.engine.sleep(level);
+                    return;
+                }
             }
             ended.await;
         }
     }
 
     pub(crate) fn sleep(&self, level: SleepLevel) {
-        let mut state = self.state.lock();
-        state.engine.admit_new(true);
-        state.engine.sleep(level);
+        self.state.lock().engine.sleep(level);
     }
 
     /// Wakes what `tags` name; true once awake.
     pub(crate) fn wake(&self, tags: WakeTags) -> bool {
-        let awake = {
-            let mut state = self.state.lock();
-            state.engine.admit_new(true);
-            state.engine.wake(tags)
-        };
+        let awake = self.state.lock().engine.wake(tags);
         self.work.notify_one();
         awake
     }
