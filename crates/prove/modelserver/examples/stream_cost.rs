@@ -5,7 +5,6 @@
 
 #![expect(clippy::print_stdout, reason = "the output is what this example is for")]
 
-use clap::Parser;
 use modelserver::Args;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,12 +12,6 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
-
-#[derive(Parser)]
-struct Line {
-    #[command(flatten)]
-    args: Args,
-}
 
 /// Kills the server however the measurement ends.
 struct Server {
@@ -54,7 +47,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let running = modelserver::start(Line::parse().args, CancellationToken::new()).await?;
+        let running = modelserver::start(Args::from_flags(std::env::args().skip(1))?, CancellationToken::new()).await?;
         println!("{}", running.address);
         running.ended().await;
         Ok(())

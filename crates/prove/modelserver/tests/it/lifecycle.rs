@@ -201,16 +201,8 @@ async fn a_stopping_server_does_not_wait_for_ever() {
 #[tokio::test]
 async fn a_taken_port_names_the_flag() {
     let first = quick("").await;
-    let port = first.address.port();
-    let args = {
-        use clap::Parser;
-        #[derive(Parser)]
-        struct Command {
-            #[command(flatten)]
-            args: modelserver::Args,
-        }
-        Command::parse_from(["sim", "--port", &port.to_string()]).args
-    };
+    let port = first.address.port().to_string();
+    let args = modelserver::Args::from_flags(["--port", &port]).unwrap();
     let error = modelserver::start(args, tokio_util::sync::CancellationToken::new())
         .await
         .unwrap_err();
