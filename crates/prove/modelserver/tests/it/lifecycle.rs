@@ -81,6 +81,9 @@ async fn a_client_that_leaves_frees_its_seat() {
     let aborted = "vllm:request_success_total{engine=\"0\",finished_reason=\"abort\",model_name=\"m\"}";
     until_metric(address, aborted, 1.0).await;
 
+    let ended = metric(address, "vllm:e2e_request_latency_seconds_count").await;
+    assert_eq!(ended, 1.0, "only the answer that was finished has a latency");
+
     // One that waits for a whole answer, and leaves before it.
     let body = LONG.replace(",\"stream\":true", "");
     let waiting = tokio::spawn(async move { post(address, "/v1/completions", body).await.status() });
