@@ -5,6 +5,7 @@
 //! bench backend ADDRESS
 //! bench gateway ADDRESS BACKEND
 //! bench load KIND ADDRESS PID       KIND: small, stream, big
+//! bench cores                       the decisions alone, without any socket
 //! ```
 //!
 //! Endpoint and load are plain blocking threads: what they cost does not
@@ -31,7 +32,13 @@ fn main() -> Outcome<()> {
         ["backend", address] => backend(address.parse()?),
         ["gateway", address, backend] => serve(address.parse()?, backend.parse()?),
         ["load", kind, address, pid] => load(kind, address.parse()?, pid.parse()?),
-        _ => Err("usage: bench backend ADDRESS | gateway ADDRESS BACKEND | load small|stream|big ADDRESS PID".into()),
+        ["cores"] => {
+            cores();
+            Ok(())
+        }
+        _ => Err(
+            "usage: bench backend ADDRESS | gateway ADDRESS BACKEND | load small|stream|big ADDRESS PID | cores".into(),
+        ),
     }
 }
 
@@ -213,4 +220,52 @@ fn cpu_seconds(pid: u32) -> Outcome<f64> {
         .filter_map(|field| field.parse::<u64>().ok())
         .sum();
     Ok(ticks as f64 / 100.0)
+}
+
+/// Times what is decided per request, each over many repetitions.
+fn cores() {
+    let prompt = "seven w ".repeat(BIG_PROMPT / 8);
+    let body = format!(r#"{{"model":"m","prompt":"{prompt}","max_tokens":16}}"#);
+    timed("scan of a 473 kB prompt", 2_000, |_| {
+        wire::scan::fields(body.as_bytes()).is_ok()
+    });
+    let lines = "a line of text\\n".repeat(BIG_PROMPT / 16);
+    let body = format!(r#"{{"model":"m","prompt":"{lines}","max_tokens":16}}"#);
+    timed("the same with an escape every 16 bytes", 2_000, |_| {
+        wire::scan::fields(body.as_bytes()).is_ok()
+    });
+    let event = "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\
+                 \"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"},\"finish_reason\":null}]}\n\n";
+    let mut glance = wire::sse::Glance::default();
+    timed("glance at a streamed event", 1_000_000, |_| {
+        glance.at(event.as_bytes()).tokens == 1
+    });
+
+    let mut ledger = pick::Ledger::new(pick::Backoff::default());
+    (0..1_000).for_each(|id| ledger.upsert(pick::EndpointId(id), 64, true));
+    timed("pick among 1000 endpoints", 50_000, |i| {
+        let now = units::Instant::from_millis(1 + i);
+        let picked = ledger.pick(&[], now).map(|why| why.winner.id);
+        picked.is_ok_and(|id| ledger.charge(id, i % 900))
+    });
+
+    let mut queue = flow::Queue::new(flow::Limits {
+        entries: 20_000,
+        bytes: u64::MAX,
+    });
+    let at = units::Instant::from_millis;
+    (0..10_000).for_each(|id| {
+        queue.offer(flow::RequestId(id), 100, at(0), at(1_000_000_000 + id), false);
+    });
+    timed("offer and dispatch with 10000 queued", 1_000_000, |i| {
+        queue.offer(flow::RequestId(10_000 + i), 100, at(0), at(1_000_000_000 + i), false);
+        queue.on_room(at(1)).is_some()
+    });
+}
+
+fn timed(what: &str, times: u64, mut run: impl FnMut(u64) -> bool) {
+    let begun = Instant::now();
+    let good = (0..times).filter(|&i| run(i)).count();
+    let each = begun.elapsed().as_secs_f64() * 1e6 / times as f64;
+    report(&format!("{what}: {each:.3} us ({good} of {times})"));
 }

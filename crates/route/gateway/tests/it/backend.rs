@@ -9,20 +9,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// One accepted connection.
-pub struct Conn {
-    pub stream: TcpStream,
+pub(crate) struct Conn {
+    pub(crate) stream: TcpStream,
     inbox: Vec<u8>,
 }
 
 /// A request as the endpoint saw it.
-pub struct Request {
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Request {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Conn {
     /// The next request with its body; `None` when the gateway closed.
-    pub async fn request(&mut self) -> Option<Request> {
+    pub(crate) async fn request(&mut self) -> Option<Request> {
         let end = loop {
             if let Some(end) = memchr::memmem::find(&self.inbox, b"\r\n\r\n") {
                 break end + 4;
@@ -45,12 +45,12 @@ impl Conn {
         (read > 0).then_some(())
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
     }
 
     /// A complete JSON answer.
-    pub async fn json(&mut self, status: u16, body: &str) -> bool {
+    pub(crate) async fn json(&mut self, status: u16, body: &str) -> bool {
         let length = body.len();
         self.send(format!(
             "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -59,19 +59,19 @@ impl Conn {
     }
 
     /// The head of an event stream.
-    pub async fn stream_head(&mut self) -> bool {
+    pub(crate) async fn stream_head(&mut self) -> bool {
         self.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
             .await
     }
 
     /// One event in a chunk of its own.
-    pub async fn event(&mut self, data: &str) -> bool {
+    pub(crate) async fn event(&mut self, data: &str) -> bool {
         let event = format!("data: {data}\n\n");
         self.send(format!("{:x}\r\n{event}\r\n", event.len())).await
     }
 
     /// Waits until the gateway closes the connection.
-    pub async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         let gone = async { while self.more().await.is_some() {} };
         tokio::time::timeout(Duration::from_secs(10), gone)
             .await
@@ -80,7 +80,7 @@ impl Conn {
 }
 
 /// The value of a header in a head.
-pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| {
         let (found, value) = line.split_once(':')?;
         found.eq_ignore_ascii_case(name).then(|| value.trim())
@@ -88,15 +88,15 @@ pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// A listening endpoint.
-pub struct Backend {
-    pub address: SocketAddr,
-    pub connections: Arc<AtomicUsize>,
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Backend {
     /// An endpoint that runs `script` on each connection, with its number from 0.
-    pub async fn start<F, R>(script: F) -> Self
+    pub(crate) async fn start<F, R>(script: F) -> Self
     where
         F: Fn(Conn, usize) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
@@ -127,14 +127,14 @@ impl Backend {
     }
 
     /// An endpoint that answers everything with `{"by": name}`.
-    pub async fn named(name: &'static str) -> Self {
+    pub(crate) async fn named(name: &'static str) -> Self {
         Self::start(move |mut conn, _| async move {
             while conn.request().await.is_some() && conn.json(200, &format!(r#"{{"by":"{name}"}}"#)).await {}
         })
         .await
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
@@ -146,6 +146,6 @@ impl Drop for Backend {
 }
 
 /// An address where nothing listens.
-pub async fn nowhere() -> SocketAddr {
+pub(crate) async fn nowhere() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }

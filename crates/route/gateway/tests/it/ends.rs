@@ -68,7 +68,7 @@ async fn draining_is_bounded() {
     })
     .await;
     let rig = Rig::with(&[(backend.address, 1)], |config| {
-        config.timeouts.drain = Duration::from_millis(50)
+        config.timeouts.drain = Duration::from_millis(50);
     })
     .await;
     let mut client = rig.client().await;

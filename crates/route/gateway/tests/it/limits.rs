@@ -69,7 +69,10 @@ async fn bad_input_is_told_its_place() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_before_it_is_read() {
-    let rig = Rig::with(&[], |config| config.limits.body_bytes = 2000).await;
+    let rig = Rig::with(&[], |config| {
+        config.limits.body_bytes = 2000;
+    })
+    .await;
     let announced = "POST /v1/completions HTTP/1.1\r\nhost: t\r\ncontent-length: 2001\r\n\r\n";
     let answer = rig.ask(announced).await;
     assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
@@ -122,7 +125,10 @@ async fn a_large_prompt_goes_through() {
 
 #[tokio::test]
 async fn buffers_are_bounded_over_all_requests() {
-    let rig = Rig::with(&[], |config| config.limits.buffered_bytes = 100_000).await;
+    let rig = Rig::with(&[], |config| {
+        config.limits.buffered_bytes = 100_000;
+    })
+    .await;
     let answer = rig.ask(post("/v1/completions", "", &" ".repeat(200_000))).await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
 }
@@ -160,7 +166,10 @@ async fn slow_clients_are_let_go() {
 
 #[tokio::test]
 async fn too_many_connections_are_told_so() {
-    let rig = Rig::with(&[], |config| config.limits.connections = 1).await;
+    let rig = Rig::with(&[], |config| {
+        config.limits.connections = 1;
+    })
+    .await;
     let mut first = rig.client().await;
     assert_eq!(first.ask("GET /health HTTP/1.1\r\nhost: t\r\n\r\n").await.status, 200);
     let answer = rig.client().await.answer().await;
@@ -177,7 +186,7 @@ async fn models_and_health_are_answered_here() {
     assert_eq!(client.ask("GET /health HTTP/1.1\r\nhost: t\r\n\r\n").await.status, 200);
 }
 
-pub async fn admin(rig: &Rig, path: &str) -> String {
+pub(crate) async fn admin(rig: &Rig, path: &str) -> String {
     let mut client = crate::client::Client::connect(rig.running.admin_address.unwrap()).await;
     let answer = client.ask(format!("GET {path} HTTP/1.1\r\nhost: t\r\n\r\n")).await;
     assert_eq!(answer.status, 200);

@@ -116,7 +116,10 @@ async fn an_endpoint_that_refuses_connections_does_not_outlast_the_deadline() {
 #[tokio::test]
 async fn a_full_queue_refuses() {
     let (backend, gate) = gated().await;
-    let rig = Rig::with(&[(backend.address, 1)], |config| config.limits.queue_entries = 1).await;
+    let rig = Rig::with(&[(backend.address, 1)], |config| {
+        config.limits.queue_entries = 1;
+    })
+    .await;
     let mut inside = rig.client().await;
     inside.send(completion("")).await;
     rig.eventually("the slot is taken", |handle| in_flight(handle) == 1)
@@ -142,7 +145,10 @@ async fn a_full_queue_refuses() {
 
 #[tokio::test]
 async fn a_full_queue_without_endpoints_is_unavailability() {
-    let rig = Rig::with(&[], |config| config.limits.queue_bytes = 10).await;
+    let rig = Rig::with(&[], |config| {
+        config.limits.queue_bytes = 10;
+    })
+    .await;
     let answer = rig.ask(completion("")).await;
     assert_eq!(answer.status, 503);
     assert_eq!(

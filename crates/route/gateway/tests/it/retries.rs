@@ -66,7 +66,10 @@ async fn attempts_are_counted_and_then_it_is_a_bad_gateway() {
         conn.request().await;
     })
     .await;
-    let rig = Rig::with(&[(backend.address, 4)], |config| config.limits.attempts = 2).await;
+    let rig = Rig::with(&[(backend.address, 4)], |config| {
+        config.limits.attempts = 2;
+    })
+    .await;
     let answer = rig.ask(completion("")).await;
     assert_eq!(answer.status, 502);
     assert!(answer.message().contains(&backend.address.to_string()), "{answer:?}");
@@ -112,7 +115,10 @@ async fn a_connection_closed_while_idle_is_no_failure() {
         conn.json(200, "{}").await;
     })
     .await;
-    let rig = Rig::with(&[(backend.address, 4)], |config| config.workers = 1).await;
+    let rig = Rig::with(&[(backend.address, 4)], |config| {
+        config.workers = 1;
+    })
+    .await;
     let mut client = rig.client().await;
     for _ in 0..20 {
         assert_eq!(client.ask(completion("")).await.status, 200);

@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wire::signals::PoolSignals;
 
-pub struct Rig {
-    pub running: Running,
-    pub shutdown: CancellationToken,
+pub(crate) struct Rig {
+    pub(crate) running: Running,
+    pub(crate) shutdown: CancellationToken,
     pools: watch::Sender<Vec<StaticPool>>,
 }
 
@@ -32,11 +32,11 @@ fn pool(endpoints: &[(SocketAddr, u32)]) -> Vec<StaticPool> {
 }
 
 impl Rig {
-    pub async fn new(endpoints: &[(SocketAddr, u32)]) -> Self {
+    pub(crate) async fn new(endpoints: &[(SocketAddr, u32)]) -> Self {
         Self::with(endpoints, |_| {}).await
     }
 
-    pub async fn with(endpoints: &[(SocketAddr, u32)], change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn with(endpoints: &[(SocketAddr, u32)], change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new(([127, 0, 0, 1], 0).into());
         config.admin = Some(([127, 0, 0, 1], 0).into());
         config.workers = 2;
@@ -58,32 +58,32 @@ impl Rig {
         rig
     }
 
-    pub fn set_endpoints(&self, endpoints: &[(SocketAddr, u32)]) {
+    pub(crate) fn set_endpoints(&self, endpoints: &[(SocketAddr, u32)]) {
         self.pools.send_replace(pool(endpoints));
     }
 
-    pub fn handle(&self) -> Handle {
+    pub(crate) fn handle(&self) -> Handle {
         self.running.handle.clone()
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client::connect(self.running.address).await
     }
 
-    pub async fn ask(&self, request: impl AsRef<[u8]>) -> Answer {
+    pub(crate) async fn ask(&self, request: impl AsRef<[u8]>) -> Answer {
         self.client().await.ask(request).await
     }
 
-    pub fn signals(&self) -> PoolSignals {
+    pub(crate) fn signals(&self) -> PoolSignals {
         self.running.handle.signals().pools["ns/p"].clone()
     }
 
-    pub fn failed(&self, outcome: &str) -> u64 {
+    pub(crate) fn failed(&self, outcome: &str) -> u64 {
         self.signals().failed.get(outcome).copied().unwrap_or(0)
     }
 
     /// Waits until the gateway's numbers say so.
-    pub async fn eventually(&self, what: &str, truth: impl Fn(&Handle) -> bool) {
+    pub(crate) async fn eventually(&self, what: &str, truth: impl Fn(&Handle) -> bool) {
         let poll = async {
             while !truth(&self.running.handle) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -95,7 +95,7 @@ impl Rig {
     }
 
     /// Waits until nothing is under way and checks that nothing was lost.
-    pub async fn settled(&self) -> PoolSignals {
+    pub(crate) async fn settled(&self) -> PoolSignals {
         self.eventually("nothing is under way", |handle| {
             let pool = &handle.signals().pools["ns/p"];
             pool.in_flight == 0 && pool.queued == 0
@@ -111,10 +111,10 @@ impl Rig {
     }
 }
 
-pub fn queued(handle: &Handle) -> u64 {
+pub(crate) fn queued(handle: &Handle) -> u64 {
     handle.signals().pools["ns/p"].queued
 }
 
-pub fn in_flight(handle: &Handle) -> u64 {
+pub(crate) fn in_flight(handle: &Handle) -> u64 {
     handle.signals().pools["ns/p"].in_flight
 }

@@ -68,7 +68,10 @@ async fn the_endpoint_sees_the_request_as_it_was_meant() {
 #[tokio::test]
 async fn connections_are_kept_on_both_sides() {
     let backend = Backend::named("a").await;
-    let rig = Rig::with(&[(backend.address, 4)], |config| config.workers = 1).await;
+    let rig = Rig::with(&[(backend.address, 4)], |config| {
+        config.workers = 1;
+    })
+    .await;
     let mut client = rig.client().await;
     // Two requests in one write, then more one by one.
     client.send(completion("").repeat(2)).await;
