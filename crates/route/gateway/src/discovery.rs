@@ -5,10 +5,12 @@ use crate::index::{Change, Index};
 use api::InferencePool;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// A pool and the endpoints that take requests now.
@@ -80,6 +82,29 @@ pub(crate) async fn run(discovery: Discovery, shared: Arc<Shared>) {
     }
 }
 
+/// Pauses between attempts to watch: 100 ms, doubling to 3 s. An API that is
+/// back must be noticed soon, and two watches are no burden to one that is not.
+#[derive(Debug, Default)]
+struct Again {
+    failures: u32,
+}
+
+impl Iterator for Again {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = Duration::from_millis(100 << self.failures.min(5)).min(Duration::from_secs(3));
+        self.failures += 1;
+        Some(pause)
+    }
+}
+
+impl Backoff for Again {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
 async fn watch_kube(client: Client, namespace: Option<&str>, shared: &Shared) {
     let pools: Api<InferencePool> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -89,8 +114,8 @@ async fn watch_kube(client: Client, namespace: Option<&str>, shared: &Shared) {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
-    let mut pools = std::pin::pin!(watcher(pools, watcher::Config::default()).default_backoff());
-    let mut pods = std::pin::pin!(watcher(pods, watcher::Config::default()).default_backoff());
+    let mut pools = std::pin::pin!(watcher(pools, watcher::Config::default()).backoff(Again::default()));
+    let mut pods = std::pin::pin!(watcher(pods, watcher::Config::default()).backoff(Again::default()));
     let mut index = Index::default();
     loop {
         let change = tokio::select! {
