@@ -37,7 +37,7 @@ pub(crate) fn begin(definition: &mut Value) -> Outcome<()> {
     check(definition)?;
     definition["status"] = json!({
         "acceptedNames": {"plural": "", "kind": ""},
-        "conditions": [],
+        "conditions": null,
         "storedVersions": [storage_version(definition)],
     });
     Ok(())

@@ -117,6 +117,9 @@ struct Table {
     compacted: u64,
 }
 
+/// Objects with their keys, in key order.
+pub(crate) type Listed = Vec<(Arc<str>, Arc<Object>)>;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -225,7 +228,7 @@ impl Store {
     }
 
     /// The objects of a resource, in key order, of one namespace if given.
-    pub(crate) fn list(&self, resource: &str, namespace: Option<&str>) -> Vec<(Arc<str>, Arc<Object>)> {
+    pub(crate) fn list(&self, resource: &str, namespace: Option<&str>) -> Listed {
         let Some(table) = self.tables.get(resource) else {
             return Vec::new();
         };
@@ -242,7 +245,7 @@ impl Store {
         resource: &str,
         namespace: Option<&str>,
         revision: u64,
-    ) -> Result<Vec<(Arc<str>, Arc<Object>)>, Unavailable> {
+    ) -> Result<Listed, Unavailable> {
         let later = self.since(resource, revision, u64::MAX, usize::MAX)?;
         let Some(table) = self.tables.get(resource) else {
             return Ok(Vec::new());
@@ -356,7 +359,7 @@ impl Table {
     }
 }
 
-fn select(objects: &BTreeMap<Arc<str>, Arc<Object>>, namespace: Option<&str>) -> Vec<(Arc<str>, Arc<Object>)> {
+fn select(objects: &BTreeMap<Arc<str>, Arc<Object>>, namespace: Option<&str>) -> Listed {
     let pair = |(key, object): (&Arc<str>, &Arc<Object>)| (key.clone(), object.clone());
     match namespace {
         None => objects.iter().map(pair).collect(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::Value;
 
-use super::create::{Strictness, judge, mistyped, object, same_kind, settle_namespace};
+use super::create::{Strictness, judge, mistyped, object, same_kind, settle_namespace, unknown};
 use super::{Api, Call, one, typed};
 use crate::answer::{self, Answer};
 use crate::failure::{Failure, Outcome};
@@ -135,15 +135,25 @@ impl Api {
             _ => {}
         }
         settle_namespace(call, &mut sent)?;
-        if resource.custom.is_some() && meta(&sent, "resourceVersion").is_empty() {
+        let version = meta(&sent, "resourceVersion");
+        if !version.is_empty() && version.parse::<u64>().is_err() {
+            let why = format!("strconv.ParseUint: parsing \"{version}\": invalid syntax");
+            return Err(Failure::new(500, "", why));
+        }
+        if !resource.unconditional() && meta(&sent, "resourceVersion").is_empty() {
             let cause = Cause {
                 reason: "FieldValueInvalid",
                 message: "Invalid value: 0: must be specified for an update".to_owned(),
                 field: "metadata.resourceVersion".to_owned(),
             };
-            // A custom resource that does not exist is still not found.
+            // One that does not exist is still not found.
             if self.get(resource, &call.key()).is_some() {
-                return Err(Failure::invalid(&resource.group, &resource.kind, &call.name, &[cause]));
+                return Err(Failure::invalid(
+                    &resource.group,
+                    &resource.plural,
+                    &call.name,
+                    &[cause],
+                ));
             }
         }
         if resource.group == "events.k8s.io" {
@@ -160,8 +170,16 @@ impl Api {
         let stored = self
             .modify(&storing, &call.key(), part, dry, |old| {
                 if !uid.is_empty() && uid != meta(&old.value, "uid") {
+                    let group = if resource.custom.is_some() {
+                        format!("{}/", resource.group)
+                    } else {
+                        String::new()
+                    };
                     let why = format!(
-                        "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                        "StorageError: invalid object, Code: 4, Key: /registry/{group}{}/{}, ResourceVersion: 0, \
+                         AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                        resource.plural,
+                        call.key(),
                         meta(&old.value, "uid")
                     );
                     return Err(Failure::conflict(resource, &call.name, &why));
@@ -194,7 +212,11 @@ impl Api {
                     return Err(misnamed(name, &call.name));
                 }
                 settle_namespace(call, &mut document)?;
-                if let Some(why) = mistyped(resource, &document) {
+                warnings = match mistyped(resource, &document) {
+                    Some(why) => Err(why),
+                    None => judge(resource, unknown(resource, &document), strictness),
+                }
+                .map_err(|why| {
                     let shown = serde_json::to_string(&document.to_string()).unwrap_or_default();
                     let message = format!("Invalid value: {shown}: {why}");
                     let cause = Cause {
@@ -202,9 +224,8 @@ impl Api {
                         message,
                         field: "patch".to_owned(),
                     };
-                    return Err(Failure::invalid("", "", "", &[cause]));
-                }
-                warnings = judge(resource, &document, strictness)?;
+                    Failure::invalid("", "", "", &[cause])
+                })?;
                 if resource.group == "events.k8s.io" {
                     document = events::from_events_group(&document);
                 }

@@ -109,7 +109,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 type State = BTreeMap<String, Value>;
 
-fn state(list: Vec<(Arc<str>, Arc<Object>)>) -> State {
+fn state(list: Listed) -> State {
     list.into_iter()
         .map(|(key, object)| (key.to_string(), object.value.clone()))
         .collect()

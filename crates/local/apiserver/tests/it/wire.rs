@@ -17,6 +17,15 @@ async fn errors_have_the_codes_and_reasons_that_clients_match_on() {
     let cases: &[(&str, &str, &str, &str, u16, &str)] = &[
         ("GET", &format!("{MAPS}/zzz"), "", "", 404, "NotFound"),
         ("GET", "/api/v1/nothings", "", "", 404, "NotFound"),
+        (
+            "GET",
+            "/api/v1/namespaces/default%2Fx/configmaps/c",
+            "",
+            "",
+            400,
+            "BadRequest",
+        ),
+        ("GET", &format!("{MAPS}/.."), "", "", 400, "BadRequest"),
         ("GET", "/apis/apps/v9", "", "", 404, "NotFound"),
         ("POST", MAPS, JSON, "garbage", 400, "BadRequest"),
         ("POST", MAPS, JSON, "[]", 400, "BadRequest"),
