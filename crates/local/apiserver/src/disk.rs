@@ -125,10 +125,13 @@ impl Bell {
     pub(crate) async fn wait(&self, revision: u64) -> Result<(), String> {
         if self.durable() < revision {
             let mut durable = self.durable.subscribe();
+            // Only the number is kept: a guard held while the value is read again
+            // would deadlock with a writer between the two.
             let reached = durable
                 .wait_for(|now| *now >= revision || self.failed.get().is_some())
-                .await;
-            if reached.is_err() || self.durable() < revision {
+                .await
+                .map(|now| *now);
+            if !reached.is_ok_and(|now| now >= revision) {
                 return Err(self.failure().unwrap_or("the server is shutting down").to_owned());
             }
         }
