@@ -46,6 +46,14 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     let mut decisions = logging::to_file(&data.path().join("log")).context("cannot write the log")?;
     let stop = stopped_by_user();
 
+    // A taken port is told before anything is started that would have to be stopped again.
+    for (flag, address) in [
+        ("--listen", args.listen),
+        ("--gateway-admin", args.gateway_admin),
+        ("--autoscaler-admin", args.autoscaler_admin),
+    ] {
+        drop(bind(flag, address).await?);
+    }
     let page = bind("--dashboard", args.dashboard).await?;
     let plane = ControlPlane::start(&args, &data).await?;
     let client = plane.client.clone();
