@@ -114,7 +114,11 @@ impl Shared {
                 self.next_endpoint.fetch_add(1, Ordering::Relaxed)
             });
             core.dispatch(now);
+            let stranded = !core.queue.is_empty() && !core.ledger.has_endpoint();
             drop(core);
+            if stranded {
+                self.announce_held();
+            }
             table.pools.insert(named.name, pool);
         }
         let gone: Vec<_> = old
