@@ -87,7 +87,8 @@ pub fn decide(view: &ModelView, policy: &Policy, memory: &mut Memory, now: Insta
     let mut targets = Targets::as_wanted(&load);
     targets.clamp(&load, &mut obstacles);
 
-    let said = rules::ask(&load, policy, memory, now);
+    let said = rules::ask(&load, &targets, policy, memory, now);
+    let targets_before = targets.clone();
     let course = steer(&said, &load, policy, memory, now, &mut targets, &mut obstacles);
 
     let sentence = sentence(view, &load, &targets, &course, &obstacles, policy, memory, now);
@@ -96,7 +97,7 @@ pub fn decide(view: &ModelView, policy: &Policy, memory: &mut Memory, now: Insta
         inputs: inputs(view, &load, policy, now),
         rules: said.rules,
         bounds: obstacles.says,
-        would_change: rules::would_change(&load, policy, memory, now),
+        would_change: rules::would_change(&load, targets_before.live_capacity(&load), policy, memory, now),
     };
     if let Some((_, why)) = &load.gateway_silent {
         explanation.bounds.push(why.clone());
@@ -206,15 +207,18 @@ fn sentence(
             format!("fewer would do ({}), if the load stays low for {} more", rules::load_words(load), time(*left))
         }
         Course::Hold if from == 0 => "nothing is asked of it".to_owned(),
+        Course::Hold if load.coming() > 0 => {
+            let coming = count(load.coming() as usize, "replica is", "replicas are");
+            format!("{}; {coming} on the way", rules::load_words(load))
+        }
         Course::Hold => rules::load_words(load),
         Course::Blind => format!("nothing is known of its load: {}", uncovered_words(load)),
     };
-    let clamped = !moves.is_empty() && matches!(course, Course::Hold | Course::Uncovered | Course::Blind | Course::Stabilizing { .. });
-    match (moves.is_empty(), clamped) {
-        (true, _) => format!("{head}: {why}"),
-        (false, true) => format!("{head}: {}; {moves}", obstacles.says.join("; ")),
-        (false, false) => format!("{head}: {why}; {moves}"),
-    }
+    let why = match &obstacles.forced[..] {
+        [] => why,
+        forced => format!("{}; {why}", forced.join("; ")),
+    };
+    if moves.is_empty() { format!("{head}: {why}") } else { format!("{head}: {why}; {moves}") }
 }
 
 fn uncovered_words(load: &Load<'_>) -> String {
@@ -296,7 +300,7 @@ fn reason_of(
         Course::Idle => Reason::Idle,
         _ if to == 0 && cheaper_serves(stand, load) => Reason::DearerThanNeeded,
         _ if to == 0 && load.wanted() == 0 => Reason::Idle,
-        Course::Starting { .. } if stand.coming > 0 => Reason::Starting,
+        Course::Starting { .. } | Course::Hold if stand.coming > 0 => Reason::Starting,
         Course::Uncovered if !stand.silent.is_empty() || to > stand.variant.min => Reason::WaitingForCoverage,
         Course::Stabilizing { .. } if to > stand.variant.min => Reason::Stabilizing,
         _ if obstacles.at_minimum.contains(&i) && to == stand.variant.min => Reason::AtMinimum,

@@ -16,6 +16,12 @@ pub(crate) struct Stand<'a> {
     pub(crate) ready_replicas: Vec<&'a ReplicaView>,
     /// Wanted and ready.
     pub(crate) ready: u32,
+    /// Wanted, there and starting.
+    pub(crate) starting: u32,
+    /// Wanted, there and not starting any more.
+    stuck_pods: u32,
+    /// Whether those that are wanted and not there are still expected.
+    absent_expected: bool,
     /// Wanted and on the way.
     pub(crate) coming: u32,
     /// Wanted, and not coming any more.
@@ -27,9 +33,15 @@ pub(crate) struct Stand<'a> {
 }
 
 impl Stand<'_> {
-    /// Replicas that serve or will.
-    pub(crate) fn live(&self) -> u32 {
-        self.ready + self.coming
+    /// Replicas that serve or will, were `target` asked for. What is not there
+    /// yet is dropped first, then what does not start, then what does.
+    pub(crate) fn live_at(&self, target: u32) -> u32 {
+        let ready = self.ready.min(target);
+        let starting = self.starting.min(target - ready);
+        let absent = (target - ready - starting).saturating_sub(self.stuck_pods);
+        // Beyond what was asked for before, replicas would be new.
+        let new = target.saturating_sub(self.variant.wanted);
+        ready + starting + if self.absent_expected { absent } else { absent.min(new) }
     }
 
     /// Cost of one slot per hour.
@@ -120,7 +132,7 @@ impl<'a> Load<'a> {
             && let Some(rate) = demand.completion_rate.filter(|rate| *rate > 0.0)
             && busy > 0.0
         {
-            memory.learn_service(busy / rate, now);
+            memory.learn_service(busy / rate, policy.assumed_service, now);
         }
         let service = memory.service().unwrap_or(policy.assumed_service.as_secs_f64());
         let ready_replicas = ready().count();
@@ -177,7 +189,7 @@ impl<'a> Load<'a> {
 
     /// Slots that serve now or will.
     pub(crate) fn live_capacity(&self) -> f64 {
-        self.stands.iter().map(|stand| f64::from(stand.live()) * stand.slots).sum()
+        self.stands.iter().map(|stand| f64::from(stand.live_at(stand.variant.wanted)) * stand.slots).sum()
     }
 
     pub(crate) fn coming(&self) -> u32 {
@@ -269,7 +281,9 @@ fn gateway<'a>(
 fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut Memory, now: Instant) -> Stand<'a> {
     let mut ready_replicas: Vec<&ReplicaView> = Vec::new();
     let (mut starting, mut stuck_pods, mut stuck_why) = (0_u32, 0_u32, None);
-    for replica in &variant.replicas {
+    let mut replicas: Vec<&ReplicaView> = variant.replicas.iter().collect();
+    replicas.sort_by(|a, b| a.name.cmp(&b.name));
+    for replica in replicas {
         match &replica.state {
             ReplicaState::Ready => ready_replicas.push(replica),
             ReplicaState::Pending { since } if now.since(*since) <= policy.pending_timeout => starting += 1,
@@ -286,7 +300,6 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
             }
         }
     }
-    ready_replicas.sort_by(|a, b| a.name.cmp(&b.name));
     let silent = ready_replicas.iter().filter_map(|replica| silence(replica, policy, now)).collect();
 
     // A replica too many is one about to go: it carries load, but is no capacity.
@@ -307,6 +320,9 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
         slots,
         ready_replicas,
         ready,
+        starting,
+        stuck_pods,
+        absent_expected: !given_up,
         coming,
         stuck,
         stuck_why: stuck_why.filter(|_| stuck > 0),

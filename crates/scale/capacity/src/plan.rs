@@ -20,7 +20,9 @@ pub(crate) struct Obstacles {
     pub(crate) not_starting: Vec<usize>,
     /// Variants at their minimum, by index.
     pub(crate) at_minimum: Vec<usize>,
-    /// The same as sentences.
+    /// What bounds forced, as sentences.
+    pub(crate) forced: Vec<String>,
+    /// All the same as sentences.
     pub(crate) says: Vec<String>,
 }
 
@@ -35,20 +37,26 @@ impl Targets {
         for (i, stand) in load.stands.iter().enumerate() {
             let variant = stand.variant;
             if self.0[i] > variant.max {
-                obstacles.says.push(format!("{} may have at most {} (maxReplicas)", variant.name, variant.max));
+                obstacles.forced.push(format!("{} may have at most {} (maxReplicas)", variant.name, variant.max));
                 obstacles.at_maximum.push(i);
                 self.0[i] = variant.max;
             } else if self.0[i] < variant.min {
-                obstacles.says.push(format!("{} must have at least {} (minReplicas)", variant.name, variant.min));
+                obstacles.forced.push(format!("{} must have at least {} (minReplicas)", variant.name, variant.min));
                 obstacles.at_minimum.push(i);
                 self.0[i] = variant.min;
             }
         }
+        obstacles.says.extend(obstacles.forced.iter().cloned());
     }
 
     /// Slots of what serves or comes, once this is carried out.
-    fn live_capacity(&self, load: &Load<'_>) -> f64 {
-        load.stands.iter().zip(&self.0).map(|(stand, target)| f64::from(useful(stand, *target)) * stand.slots).sum()
+    pub(crate) fn live_capacity(&self, load: &Load<'_>) -> f64 {
+        load.stands.iter().zip(&self.0).map(|(stand, target)| f64::from(stand.live_at(*target)) * stand.slots).sum()
+    }
+
+    /// Replicas that will be on their way, once this is carried out.
+    pub(crate) fn coming(&self, load: &Load<'_>) -> u32 {
+        load.stands.iter().zip(&self.0).map(|(stand, target)| stand.live_at(*target) - stand.ready.min(*target)).sum()
     }
 
     /// Slots that serve at once, once this is carried out: what is not ready
@@ -103,9 +111,10 @@ impl Targets {
     pub(crate) fn lower(&mut self, needs: f64, load: &Load<'_>, obstacles: &mut Obstacles) {
         let mut dearest_first = cheapest_per_slot(load);
         dearest_first.reverse();
-        for &i in &dearest_first {
+        let spared = self.ready_capacity(load) >= needs - EPSILON && load.ready_capacity() > 0.0;
+        for &i in dearest_first.iter().filter(|_| spared) {
             let stand = &load.stands[i];
-            let floor = stand.variant.min.max(stand.live());
+            let floor = stand.variant.min.max(stand.ready + stand.starting);
             if self.0[i] > floor && self.0.iter().sum::<u32>() > 1 && stand.stuck > 0 {
                 let others: u32 = self.0.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, n)| *n).sum();
                 self.0[i] = floor.max(u32::from(others == 0));
@@ -160,11 +169,6 @@ impl Targets {
         );
         moves.collect::<Vec<_>>().join(", ")
     }
-}
-
-/// Replicas of `target` that serve or will: those that do not come up are none.
-fn useful(stand: &Stand<'_>, target: u32) -> u32 {
-    if target > stand.variant.wanted { stand.live() + (target - stand.variant.wanted) } else { stand.live().min(target) }
 }
 
 fn cheapest_per_slot(load: &Load<'_>) -> Vec<usize> {

@@ -24,6 +24,9 @@ pub struct Policy {
     /// share of the trigger. 0 is the predecessor's rule, on the edge of
     /// going up again.
     pub hysteresis: f64,
+    /// A load above its trigger but not beyond what saturates must last this
+    /// long, for chance alone crosses any trigger now and then.
+    pub up_after: Duration,
     /// Scale up when a request has waited this long and nothing is on its way.
     pub queue_wait: Duration,
     /// How quickly a backlog should be worked off; sizes a scale-up.
@@ -55,6 +58,7 @@ impl Default for Policy {
             slot_trigger: 0.875,
             target_utilisation: 0.80,
             hysteresis: 0.20,
+            up_after: Duration::from_secs(5),
             queue_wait: Duration::from_secs(1),
             drain: Duration::from_secs(10),
             assumed_service: Duration::from_secs(2),

@@ -73,7 +73,7 @@ fn carry_out(scene: &mut Scene, decision: &Decision) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn the_answer_is_within_bounds_and_explained(
@@ -97,6 +97,8 @@ proptest! {
         let first = scene.after(Duration::from_secs(wait));
         prop_assert_eq!(&first, &scene.decide(), "asked twice at one moment");
         carry_out(&mut scene, &first);
+        // From zero it is one replica first and the rest by demand.
+        prop_assume!(first.variants.iter().all(|variant| variant.reason != Reason::ScaleFromZero));
         let again = scene.decide();
         prop_assert!(!again.changes(), "{} THEN {}", first.sentence, again.sentence);
     }
@@ -135,9 +137,9 @@ proptest! {
 
     #[test]
     fn nothing_is_taken_away_while_a_replica_is_silent(
-        specs in prop::collection::vec(spec(), 1..4), gateway in gateway(),
+        mut specs in prop::collection::vec(spec(), 1..4), gateway in gateway(),
     ) {
-        prop_assume!(specs.iter().any(|spec| spec.replicas.iter().any(|replica| replica.0 == 0)));
+        specs[0].replicas.push((0, 0, 0, 0));
         let mut scene = scene(&specs, gateway, 1.0);
         let decision = scene.after(Duration::from_secs(100));
         for decided in &decision.variants {
