@@ -194,7 +194,8 @@ async fn converse(stream: TcpStream, api: Arc<Api>) {
         _ = connection.as_mut() => return,
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    // Whoever does not finish in time is cut off.
+    let _ = timeout(limits::DRAIN, connection).await;
 }
 
 async fn respond(api: &Arc<Api>, request: Request<Incoming>) -> Answer {
