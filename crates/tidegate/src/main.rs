@@ -42,7 +42,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let config = args.check()?;
             let json = config.json;
             let summary = load::run(config, stopped_by_user()).await?;
-            let text = if json { serde_json::to_string_pretty(&summary)? + "\n" } else { summary.table() };
+            let text = if json {
+                serde_json::to_string_pretty(&summary)? + "\n"
+            } else {
+                summary.table()
+            };
             print(&text)?;
             let all_done = summary.counts.done == summary.counts.planned;
             Ok(if all_done { ExitCode::SUCCESS } else { ExitCode::from(2) })
@@ -57,7 +61,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fleet(command) => fleet_command(command).map(|()| ExitCode::SUCCESS),
         Command::Crds => {
             for crd in api::crds() {
-                print(&format!("---\n{}", serde_saphyr::to_string(&serde_json::to_value(crd)?)?))?;
+                print(&format!(
+                    "---\n{}",
+                    serde_saphyr::to_string(&serde_json::to_value(crd)?)?
+                ))?;
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -33,7 +33,9 @@ pub(crate) async fn run(shared: Shared, _recorder: Recorder) {
 }
 
 async fn sync(shared: &Shared, key: Key) -> Result<Option<Duration>, Error> {
-    let Some(node) = shared.nodes.get(&key) else { return Ok(None) };
+    let Some(node) = shared.nodes.get(&key) else {
+        return Ok(None);
+    };
     let Some(taints) = wanted(&node) else { return Ok(None) };
     let name = node.name_any();
     let api: Api<Node> = Api::all(shared.client.clone());
@@ -50,22 +52,39 @@ async fn sync(shared: &Shared, key: Key) -> Result<Option<Duration>, Error> {
 /// The taints the node should have, if they are not those it has.
 fn wanted(node: &Node) -> Option<Vec<Taint>> {
     let spec = node.spec.as_ref();
-    let ready = node.status.as_ref().and_then(|status| status.conditions.iter().flatten().find(|c| c.type_ == "Ready"));
+    let ready = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.iter().flatten().find(|c| c.type_ == "Ready"));
     let by_condition = match ready.map(|ready| ready.status.as_str()) {
         Some("True") => None,
         Some("Unknown") => Some(UNREACHABLE),
         _ => Some(NOT_READY),
     };
-    let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false).then_some(UNSCHEDULABLE);
+    let cordoned = spec
+        .and_then(|spec| spec.unschedulable)
+        .unwrap_or(false)
+        .then_some(UNSCHEDULABLE);
     let have = spec.and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let ours = |taint: &Taint| {
         taint.effect == "NoSchedule" && [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&taint.key.as_str())
     };
     let is_due = |taint: &Taint| Some(taint.key.as_str()) == by_condition || Some(taint.key.as_str()) == cordoned;
-    let mut taints: Vec<Taint> = have.iter().filter(|taint| !ours(taint) || is_due(taint)).cloned().collect();
+    let mut taints: Vec<Taint> = have
+        .iter()
+        .filter(|taint| !ours(taint) || is_due(taint))
+        .cloned()
+        .collect();
     for key in [by_condition, cordoned].into_iter().flatten() {
-        if !taints.iter().any(|taint| taint.key == key && taint.effect == "NoSchedule") {
-            taints.push(Taint { key: key.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() });
+        if !taints
+            .iter()
+            .any(|taint| taint.key == key && taint.effect == "NoSchedule")
+        {
+            taints.push(Taint {
+                key: key.to_owned(),
+                effect: "NoSchedule".to_owned(),
+                ..Taint::default()
+            });
         }
     }
     (taints != have).then_some(taints)
@@ -76,7 +95,10 @@ mod tests {
     use super::*;
 
     fn node(ready: &str, cordoned: bool, taints: &[&str]) -> Node {
-        let taints: Vec<_> = taints.iter().map(|key| json!({"key": key, "effect": "NoSchedule"})).collect();
+        let taints: Vec<_> = taints
+            .iter()
+            .map(|key| json!({"key": key, "effect": "NoSchedule"}))
+            .collect();
         serde_json::from_value(json!({
             "metadata": {"name": "n"},
             "spec": {"unschedulable": cordoned, "taints": taints},
@@ -90,7 +112,12 @@ mod tests {
         for (ready, cordoned, have, want) in [
             ("True", false, &[NOT_READY][..], Some(&[][..])),
             ("True", false, &["tidegate.dev/local"], None),
-            ("True", false, &["tidegate.dev/local", NOT_READY], Some(&["tidegate.dev/local"])),
+            (
+                "True",
+                false,
+                &["tidegate.dev/local", NOT_READY],
+                Some(&["tidegate.dev/local"]),
+            ),
             ("False", false, &[], Some(&[NOT_READY])),
             ("Unknown", false, &[NOT_READY], Some(&[UNREACHABLE])),
             ("True", true, &[], Some(&[UNSCHEDULABLE])),
@@ -98,7 +125,9 @@ mod tests {
             ("False", false, &[NOT_READY], None),
         ] {
             let taints = wanted(&node(ready, cordoned, have));
-            let keys = taints.as_ref().map(|taints| taints.iter().map(|t| t.key.as_str()).collect::<Vec<_>>());
+            let keys = taints
+                .as_ref()
+                .map(|taints| taints.iter().map(|t| t.key.as_str()).collect::<Vec<_>>());
             assert_eq!(keys.as_deref(), want, "{ready} {cordoned} {have:?}");
         }
     }

@@ -123,14 +123,21 @@ impl History {
         if let Some(signals) = signals {
             self.note_arrivals(signals);
         }
-        let due = self.points.back().is_none_or(|last| now_unix_ms >= last.t + 900 || now_unix_ms < last.t);
+        let due = self
+            .points
+            .back()
+            .is_none_or(|last| now_unix_ms >= last.t + 900 || now_unix_ms < last.t);
         if due {
             let pools = signals.map_or_else(BTreeMap::new, |signals| {
                 let of = |pool: &String| (pool.clone(), self.sample(signals, pool));
                 signals.pools.keys().take(POOLS).map(of).collect()
             });
             self.written += 1;
-            self.points.push_back(Point { seq: self.written, t: now_unix_ms, pools });
+            self.points.push_back(Point {
+                seq: self.written,
+                t: now_unix_ms,
+                pools,
+            });
             while self.points.len() > POINTS {
                 self.points.pop_front();
             }
@@ -152,7 +159,9 @@ impl History {
 
     /// What happened in `pool` up to `signals`.
     pub(super) fn recent(&self, signals: &GatewaySignals, pool: &str) -> Recent {
-        let Some(now) = signals.pools.get(pool) else { return Recent::default() };
+        let Some(now) = signals.pools.get(pool) else {
+            return Recent::default();
+        };
         let nothing = PoolSignals::default();
         let mut recent = Recent::default();
         if let Some((then, span_ms)) = self.mark(signals, RATE_WINDOW_MS) {
@@ -199,21 +208,38 @@ impl History {
     fn mark(&self, signals: &GatewaySignals, window_ms: u64) -> Option<(&GatewaySignals, u64)> {
         let same = |mark: &&Arc<GatewaySignals>| mark.started_unix_ms == signals.started_unix_ms;
         let age = |mark: &GatewaySignals| signals.at_unix_ms.saturating_sub(mark.at_unix_ms);
-        let old_enough = self.marks.iter().rev().filter(same).find(|mark| age(mark) + MARK_EVERY_MS / 2 >= window_ms);
+        let old_enough = self
+            .marks
+            .iter()
+            .rev()
+            .filter(same)
+            .find(|mark| age(mark) + MARK_EVERY_MS / 2 >= window_ms);
         let mark = old_enough.or_else(|| self.marks.iter().find(same))?;
         (age(mark) >= SHORTEST_MS).then_some((mark.as_ref(), age(mark)))
     }
 
     fn keep(&mut self, signals: &Arc<GatewaySignals>) {
-        if self.marks.back().is_some_and(|last| last.started_unix_ms != signals.started_unix_ms) {
+        if self
+            .marks
+            .back()
+            .is_some_and(|last| last.started_unix_ms != signals.started_unix_ms)
+        {
             self.marks.clear();
         }
-        if self.marks.back().is_some_and(|last| signals.at_unix_ms < last.at_unix_ms + MARK_EVERY_MS) {
+        if self
+            .marks
+            .back()
+            .is_some_and(|last| signals.at_unix_ms < last.at_unix_ms + MARK_EVERY_MS)
+        {
             return;
         }
         self.marks.push_back(Arc::clone(signals));
         // The second-oldest already spans the longest window: the oldest is of no use.
-        while self.marks.get(1).is_some_and(|mark| signals.at_unix_ms >= mark.at_unix_ms + LATENCY_WINDOW_MS) {
+        while self
+            .marks
+            .get(1)
+            .is_some_and(|mark| signals.at_unix_ms >= mark.at_unix_ms + LATENCY_WINDOW_MS)
+        {
             self.marks.pop_front();
         }
     }
@@ -252,7 +278,11 @@ fn outcome(pool: &PoolSignals, name: &str) -> u64 {
 
 /// Requests that ended badly through no wish of the client.
 fn failures(pool: &PoolSignals) -> u64 {
-    pool.failed.iter().filter(|(outcome, _)| *outcome != "cancelled").map(|(_, n)| n).sum()
+    pool.failed
+        .iter()
+        .filter(|(outcome, _)| *outcome != "cancelled")
+        .map(|(_, n)| n)
+        .sum()
 }
 
 #[cfg(test)]
