@@ -9,6 +9,7 @@ mod logging;
 mod up;
 mod why;
 
+use anyhow::Context;
 use clap::Parser;
 use cli::{Cli, Command, FleetCommand};
 use std::io::Write;
@@ -41,7 +42,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Load(args) => {
             let config = args.check()?;
             let json = config.json;
-            let summary = load::run(config, stopped_by_user()).await?;
+            let server = config.authority.clone();
+            let summary = load::run(config, stopped_by_user())
+                .await
+                .with_context(|| format!("--url: no load can be sent to {server}"))?;
             let text = if json {
                 serde_json::to_string_pretty(&summary)? + "\n"
             } else {
