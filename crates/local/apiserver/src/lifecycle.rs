@@ -44,10 +44,9 @@ pub(crate) fn created(resource: &Resource, object: &mut Value, now: &str, uid: &
     set_meta(object, "creationTimestamp", now);
     if resource.generation {
         set_meta(object, "generation", 1);
-    } else {
-        unset_meta(object, "generation");
     }
-    if resource.has_status() {
+    // A Node comes with its status: its kubelet makes it.
+    if resource.has_status() && !resource.is("", "nodes") {
         map(object).remove("status");
     }
     if resource.custom.is_none() {
@@ -135,7 +134,7 @@ fn status_part(resource: &Resource, old: &Value, mut new: Value) -> Outcome<Valu
 /// System fields cannot be changed: absent ones are filled in, others refused.
 fn keep_identity(resource: &Resource, old: &Value, new: &mut Value) -> Outcome<()> {
     let mut causes = Vec::new();
-    for field in ["uid", "creationTimestamp", "deletionTimestamp"] {
+    for field in ["uid", "deletionTimestamp"] {
         let sent = meta(new, field);
         if !sent.is_empty() && sent != meta(old, field) {
             causes.push(Cause {
@@ -157,6 +156,7 @@ fn keep_identity(resource: &Resource, old: &Value, new: &mut Value) -> Outcome<(
     for field in [
         "name",
         "namespace",
+        "creationTimestamp",
         "generateName",
         "generation",
         "deletionGracePeriodSeconds",

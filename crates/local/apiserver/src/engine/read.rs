@@ -122,6 +122,11 @@ impl Api {
         let limit = usize::try_from(query.number("limit")?.unwrap_or(0)).unwrap_or(0);
         let asked = query.revision("resourceVersion")?.unwrap_or(0);
         let matching = query.get("resourceVersionMatch");
+        if asked > 0 && !query.get("continue").is_empty() {
+            return Err(Failure::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
         let token = match query.get("continue") {
             "" => None,
             text => Some(Token::read(text)?),
