@@ -8,6 +8,7 @@
 mod admission;
 mod check;
 mod defaults;
+mod object_checks;
 mod pod_checks;
 mod pod_defaults;
 mod workload_checks;

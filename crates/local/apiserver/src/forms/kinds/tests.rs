@@ -111,3 +111,44 @@ fn collect(value: &Value, at: String, pointers: &mut Vec<String>) {
     }
     pointers.push(at);
 }
+
+/// What kube-apiserver 1.36.3 answered to objects it refused: group, version, kind,
+/// the object, and its causes as reason, field and message.
+fn refused() -> Vec<(Gvk, Value, Vec<[String; 3]>)> {
+    let table: Vec<(String, String, String, Value, Vec<[String; 3]>)> =
+        serde_json::from_str(include_str!("refused.json")).unwrap();
+    table
+        .into_iter()
+        .map(|(group, version, kind, sent, causes)| (Gvk::new(group, version, kind), sent, causes))
+        .collect()
+}
+
+#[test]
+fn objects_are_refused_in_upstreams_words() {
+    let mut wrong = String::new();
+    for (gvk, sent, real) in refused() {
+        let mut object = sent.clone();
+        if object["metadata"]["namespace"].is_null() {
+            object["metadata"]["namespace"] = json!("default");
+        }
+        let object = create(&gvk, &object);
+        let mut ours: Vec<[String; 3]> = validate(&gvk, &object, None)
+            .into_iter()
+            .map(|c| [c.reason.to_owned(), c.field, c.message])
+            .collect();
+        let mut real = real;
+        ours.sort();
+        real.sort();
+        real.dedup();
+        if ours != real {
+            wrong += &format!("{} {sent}\n", gvk.kind);
+            ours.iter()
+                .filter(|c| !real.contains(c))
+                .for_each(|c| wrong += &format!("  only ours {c:?}\n"));
+            real.iter()
+                .filter(|c| !ours.contains(c))
+                .for_each(|c| wrong += &format!("  only real {c:?}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
