@@ -180,6 +180,9 @@ fn clean(resource: &Resource, object: &mut Value) {
                 schema.prune(object);
             }
             kinds::default(&resource.gvk(), object);
+            if resource.is("", "pods") {
+                same_addresses(object);
+            }
         }
     }
     let metadata = metadata(object);
@@ -276,6 +279,28 @@ pub(crate) fn released(object: &Value) -> bool {
         && finalizers(object).is_empty()
         && strings(object.pointer("/spec/finalizers")).is_empty()
         && grace(object).unwrap_or(0) == 0
+}
+
+/// The list of a Pod's addresses follows the single one.
+fn same_addresses(pod: &mut Value) {
+    let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let Some(address) = status
+        .get("podIP")
+        .filter(|address| address.as_str().is_some_and(|text| !text.is_empty()))
+    else {
+        return;
+    };
+    if status
+        .get("podIPs")
+        .and_then(|list| list.get(0))
+        .and_then(|first| first.get("ip"))
+        != Some(address)
+    {
+        let list = json!([{"ip": address}]);
+        status.insert("podIPs".to_owned(), list);
+    }
 }
 
 /// What a deletion asks for.
