@@ -33,11 +33,11 @@ pub(super) fn list(value: &Value) -> &[Value] {
 }
 
 /// Adds a cause for every complaint about a value.
-pub(super) fn complain(place: &str, value: &Value, complaints: Vec<String>, found: &mut Found) {
+pub(super) fn complain(place: &str, value: &Value, complaints: impl IntoIterator<Item = String>, found: &mut Found) {
     found.extend(
         complaints
-            .iter()
-            .map(|complaint| Cause::invalid(place, value, complaint)),
+            .into_iter()
+            .map(|complaint| Cause::invalid(place, value, &complaint)),
     );
 }
 
@@ -117,7 +117,7 @@ fn metadata(gvk: &Gvk, metadata: &Value, found: &mut Found) {
                     true => c.replace("bytes", "characters"),
                     false => c,
                 });
-            complain("metadata.name", &metadata["name"], complaints.collect(), found);
+            complain("metadata.name", &metadata["name"], complaints, found);
         }
     }
     labels("metadata.labels", &metadata["labels"], found);

@@ -1,6 +1,7 @@
 //! What the kinds beside Pods and workloads must be.
 
 use super::check::{Found, at_least, complain, immutable, labels, list, named, one_of, port, port_or_name, text};
+use super::definition_checks;
 use super::pod_checks::EFFECTS;
 use crate::forms::{schema::Cause, words};
 use serde_json::{Value, json};
@@ -45,6 +46,16 @@ pub(super) fn object(kind: (&str, &str), new: &Value, old: Option<&Value>, found
             }
         }
         ("scheduling.k8s.io", "PriorityClass") => priority_class(new, old, found),
+        ("events.k8s.io", "Event") => {
+            // An Event in the new form names its moment; one converted from the old form has a first one.
+            if new["eventTime"].is_null() && new["deprecatedFirstTimestamp"].is_null() {
+                found.push(Cause::required("eventTime", ""));
+            }
+            if !matches!(text(&new["type"]), "Normal" | "Warning") {
+                let detail = format!("has invalid value: {}", text(&new["type"]));
+                found.push(Cause::invalid("type", &json!(text(&new["type"])), &detail));
+            }
+        }
         ("", "Event") => {
             let (involved, own) = (&new["involvedObject"]["namespace"], &new["metadata"]["namespace"]);
             // An Event about an object of the cluster stands in the default namespace.
@@ -62,7 +73,7 @@ pub(super) fn object(kind: (&str, &str), new: &Value, old: Option<&Value>, found
                 ));
             }
         }
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => definition(new, old, found),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => definition_checks::object(new, old, found),
         _ => {}
     }
 }
@@ -378,80 +389,5 @@ fn priority_class(new: &Value, old: Option<&Value>, found: &mut Found) {
     );
     if old.is_some_and(|old| old["value"] != new["value"]) {
         found.push(Cause::forbidden("value", "may not be changed in an update."));
-    }
-}
-
-fn definition(new: &Value, old: Option<&Value>, found: &mut Found) {
-    let spec = &new["spec"];
-    let expected = format!("{}.{}", text(&spec["names"]["plural"]), text(&spec["group"]));
-    if text(&new["metadata"]["name"]) != expected {
-        let detail = "must be spec.names.plural+\".\"+spec.group";
-        found.push(Cause::invalid("metadata.name", &new["metadata"]["name"], detail));
-    }
-    let group = text(&spec["group"]);
-    if group.is_empty() {
-        found.push(Cause::required("spec.group", ""));
-    } else {
-        complain("spec.group", &spec["group"], words::dns_subdomain(group), found);
-        if !group.contains('.') {
-            found.push(Cause::invalid(
-                "spec.group",
-                &spec["group"],
-                "should be a domain with at least one dot",
-            ));
-        }
-    }
-    match text(&spec["scope"]) {
-        "" => found.push(Cause::required("spec.scope", "")),
-        _ => one_of("spec.scope", &spec["scope"], &["Cluster", "Namespaced"], found),
-    }
-    let versions = list(&spec["versions"]);
-    if versions.iter().filter(|v| v["storage"] == true).count() != 1 {
-        let detail = "must have exactly one version marked as storage version";
-        found.push(Cause::invalid("spec.versions", &spec["versions"], detail));
-    }
-    for (position, version) in versions.iter().enumerate() {
-        let place = format!("spec.versions[{position}]");
-        complain(
-            &format!("{place}.name"),
-            &version["name"],
-            words::dns_1035_label(text(&version["name"])),
-            found,
-        );
-        if !version["schema"]["openAPIV3Schema"].is_object() {
-            found.push(Cause::required(format!("{place}.schema.openAPIV3Schema"), ""));
-        }
-    }
-    names(&spec["names"], found);
-    if let Some(old) = old {
-        for (place, pointer) in [
-            ("spec.group", "/spec/group"),
-            ("spec.names.plural", "/spec/names/plural"),
-            ("spec.names.kind", "/spec/names/kind"),
-            ("spec.scope", "/spec/scope"),
-        ] {
-            let value = |object: &Value| object.pointer(pointer).cloned().unwrap_or(Value::Null);
-            immutable(place, &value(new), &value(old), found);
-        }
-    }
-}
-
-fn names(names: &Value, found: &mut Found) {
-    for key in ["plural", "singular"] {
-        named(&format!("spec.names.{key}"), &names[key], words::dns_1035_label, found);
-    }
-    for key in ["kind", "listKind"] {
-        let mixed: fn(&str) -> Vec<String> = |name| {
-            let wrong = words::dns_1035_label(&name.to_lowercase());
-            wrong
-                .into_iter()
-                .map(|w| format!("may have mixed case, but should otherwise match: {w}"))
-                .collect()
-        };
-        named(&format!("spec.names.{key}"), &names[key], mixed, found);
-    }
-    for (position, short) in list(&names["shortNames"]).iter().enumerate() {
-        let place = format!("spec.names.shortNames[{position}]");
-        complain(&place, short, words::dns_1035_label(text(short)), found);
     }
 }

@@ -57,6 +57,21 @@ pub(super) fn spec(spec: &Value, place: &str, found: &mut Found) {
     for (position, toleration) in list(&spec["tolerations"]).iter().enumerate() {
         self::toleration(toleration, &at(&format!("tolerations[{position}]")), found);
     }
+    for (position, spread) in list(&spec["topologySpreadConstraints"]).iter().enumerate() {
+        let at = |key: &str| at(&format!("topologySpreadConstraints[{position}].{key}"));
+        if spread["maxSkew"].as_i64().unwrap_or(0) <= 0 {
+            found.push(Cause::invalid(
+                at("maxSkew"),
+                &spread["maxSkew"],
+                "must be greater than zero",
+            ));
+        }
+        if text(&spread["topologyKey"]).is_empty() {
+            found.push(Cause::required(at("topologyKey"), "can not be empty"));
+        }
+        let actions = ["DoNotSchedule", "ScheduleAnyway"];
+        one_of(&at("whenUnsatisfiable"), &spread["whenUnsatisfiable"], &actions, found);
+    }
     let required = &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
     if required.is_object() && list(&required["nodeSelectorTerms"]).is_empty() {
         let place = at("affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");

@@ -42,7 +42,7 @@ pub(super) fn object(kind: &str, new: &Value, old: Option<&Value>, found: &mut F
 fn update(kind: &str, new: &Value, old: &Value, found: &mut Found) {
     match kind {
         "Deployment" | "ReplicaSet" | "DaemonSet" => {
-            immutable("spec.selector", &new["selector"], &old["selector"], found)
+            immutable("spec.selector", &new["selector"], &old["selector"], found);
         }
         "StatefulSet" => {
             const MAY: [&str; 7] = [
@@ -344,6 +344,9 @@ fn autoscaler(spec: &Value, found: &mut Found) {
             );
         }
     }
+    for (position, metric) in list(&spec["metrics"]).iter().enumerate() {
+        self::metric(metric, &format!("spec.metrics[{position}]"), found);
+    }
     if !text(&target["apiVersion"]).contains('/') {
         let version = json!(text(&target["apiVersion"]));
         found.push(Cause::invalid(
@@ -351,6 +354,59 @@ fn autoscaler(spec: &Value, found: &mut Found) {
             &version,
             "apiVersion must specify API group",
         ));
+    }
+}
+
+/// The sources of metrics and where each stands in a metric's specification.
+const METRICS: [(&str, &str); 5] = [
+    ("ContainerResource", "containerResource"),
+    ("External", "external"),
+    ("Object", "object"),
+    ("Pods", "pods"),
+    ("Resource", "resource"),
+];
+
+fn metric(metric: &Value, place: &str, found: &mut Found) {
+    let kind = text(&metric["type"]);
+    let Some((_, key)) = METRICS.iter().find(|(name, _)| *name == kind) else {
+        return one_of(
+            &format!("{place}.type"),
+            &metric["type"],
+            &METRICS.map(|(name, _)| name),
+            found,
+        );
+    };
+    let (source, place) = (&metric[*key], format!("{place}.{key}"));
+    if source.is_null() {
+        let detail = "must populate information for the given metric source";
+        return found.push(Cause::required(place, detail));
+    }
+    let target = &source["target"];
+    let unset = |keys: &[&str]| keys.iter().all(|key| target[*key].is_null());
+    if matches!(kind, "External" | "Object" | "Pods") {
+        if text(&source["metric"]["name"]).is_empty() {
+            found.push(Cause::required(
+                format!("{place}.metric.name"),
+                "must specify a metric name",
+            ));
+        }
+        if kind == "Pods" && unset(&["averageValue"]) {
+            found.push(Cause::required(
+                format!("{place}.target.averageValue"),
+                "must specify a positive target averageValue",
+            ));
+        } else if unset(&["value", "averageValue"]) {
+            let detail = "must set either a target value for metric or a per-pod target";
+            found.push(Cause::required(format!("{place}.target.averageValue"), detail));
+        }
+    } else {
+        if text(&source["name"]).is_empty() {
+            found.push(Cause::required(format!("{place}.name"), "must specify a resource name"));
+        }
+        if unset(&["averageUtilization", "averageValue"]) {
+            let detail = "must set either a target raw value or a target utilization";
+            found.push(Cause::required(format!("{place}.target.averageUtilization"), detail));
+        }
     }
 }
 
