@@ -44,10 +44,9 @@ pub(crate) fn created(resource: &Resource, object: &mut Value, now: &str, uid: &
     set_meta(object, "creationTimestamp", now);
     if resource.generation {
         set_meta(object, "generation", 1);
-    } else {
-        unset_meta(object, "generation");
     }
-    if resource.has_status() {
+    // A Node comes with its status: its kubelet makes it.
+    if resource.has_status() && !resource.is("", "nodes") {
         map(object).remove("status");
     }
     if resource.custom.is_none() {
@@ -135,7 +134,7 @@ fn status_part(resource: &Resource, old: &Value, mut new: Value) -> Outcome<Valu
 /// System fields cannot be changed: absent ones are filled in, others refused.
 fn keep_identity(resource: &Resource, old: &Value, new: &mut Value) -> Outcome<()> {
     let mut causes = Vec::new();
-    for field in ["uid", "creationTimestamp", "deletionTimestamp"] {
+    for field in ["uid", "deletionTimestamp"] {
         let sent = meta(new, field);
         if !sent.is_empty() && sent != meta(old, field) {
             causes.push(Cause {
@@ -157,6 +156,7 @@ fn keep_identity(resource: &Resource, old: &Value, new: &mut Value) -> Outcome<(
     for field in [
         "name",
         "namespace",
+        "creationTimestamp",
         "generateName",
         "generation",
         "deletionGracePeriodSeconds",
@@ -180,6 +180,9 @@ fn clean(resource: &Resource, object: &mut Value) {
                 schema.prune(object);
             }
             kinds::default(&resource.gvk(), object);
+            if resource.is("", "pods") {
+                same_addresses(object);
+            }
         }
     }
     let metadata = metadata(object);
@@ -276,6 +279,28 @@ pub(crate) fn released(object: &Value) -> bool {
         && finalizers(object).is_empty()
         && strings(object.pointer("/spec/finalizers")).is_empty()
         && grace(object).unwrap_or(0) == 0
+}
+
+/// The list of a Pod's addresses follows the single one.
+fn same_addresses(pod: &mut Value) {
+    let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let Some(address) = status
+        .get("podIP")
+        .filter(|address| address.as_str().is_some_and(|text| !text.is_empty()))
+    else {
+        return;
+    };
+    if status
+        .get("podIPs")
+        .and_then(|list| list.get(0))
+        .and_then(|first| first.get("ip"))
+        != Some(address)
+    {
+        let list = json!([{"ip": address}]);
+        status.insert("podIPs".to_owned(), list);
+    }
 }
 
 /// What a deletion asks for.

@@ -255,7 +255,7 @@ async fn route(api: &Arc<Api>, request: Request<Incoming>, query: Query, wanted:
     let json = || *wanted.as_ref().unwrap_or(&Wanted::JSON);
     let registry = api.registry();
     let found = match &parts[..] {
-        ["healthz" | "livez" | "readyz", ..] => Some(health(api)),
+        ["healthz" | "livez" | "readyz", ..] => return Ok(health(api)),
         ["version"] => Some(answer::json_value(200, &discovery::version(), json())),
         ["metrics"] => Some(answer::text(200, metrics(api))),
         ["openapi", "v3", rest @ ..] => {
@@ -380,16 +380,8 @@ async fn dispatch(api: &Arc<Api>, call: Call, method: &Method, sub: &str) -> Out
         };
     }
     match (method, object) {
-        (&Method::GET, _) if call.query.flag("watch") => {
-            let mut call = call;
-            if object {
-                // A watch of one object is a watch of the collection with a name.
-                call.query.select_name(&call.name);
-                call.name.clear();
-            }
-            api.watch(call).await
-        }
         (&Method::GET, true) => api.read(&call).await,
+        (&Method::GET, false) if call.query.flag("watch") => api.watch(call).await,
         (&Method::GET, false) => api.list(&call).await,
         (&Method::POST, false) => api.create(&call).await,
         (&Method::PUT | &Method::PATCH, true) => api.change(&call, method, Part::Main).await,

@@ -15,7 +15,7 @@ use crate::forms::schema::Cause;
 use crate::forms::selector::{Fields, Labels};
 use crate::forms::table::Include;
 use crate::object::meta;
-use crate::store::{Listed, Object, Unavailable};
+use crate::store::{Listed, Object, Store, Unavailable, key};
 
 /// What a list or watch chooses.
 #[derive(Debug, Clone)]
@@ -47,6 +47,24 @@ impl Selection {
             .map_err(|error| Failure::bad_request(error.to_string()))?;
         let all = labels.is_empty() && fields.is_empty();
         Ok(Self { labels, fields, all })
+    }
+
+    /// The objects that may be chosen: one where the selection names it, else all
+    /// of the namespace.
+    pub(crate) fn candidates(&self, store: &Store, call: &Call) -> Listed {
+        let resource = &call.resource;
+        let namespace = namespace(call).or_else(|| self.fields.namespace().filter(|_| resource.namespaced));
+        match self.fields.name() {
+            Some(name) if !resource.namespaced || namespace.is_some() => {
+                let key = key(namespace.unwrap_or_default(), name);
+                store
+                    .get(&resource.storage, &key)
+                    .map(|object| (key, object.clone()))
+                    .into_iter()
+                    .collect()
+            }
+            _ => store.list(&resource.storage, namespace),
+        }
     }
 
     pub(crate) fn matches(&self, value: &Value) -> bool {
@@ -107,7 +125,7 @@ impl Api {
     /// What the call's namespace and selectors choose now.
     pub(crate) fn select(&self, call: &Call) -> Outcome<Listed> {
         let selection = Selection::read(call)?;
-        let mut objects = self.store.lock().list(&call.resource.storage, namespace(call));
+        let mut objects = selection.candidates(&self.store.lock(), call);
         objects.retain(|(_, object)| selection.matches(&object.value));
         Ok(objects)
     }
@@ -122,6 +140,11 @@ impl Api {
         let limit = usize::try_from(query.number("limit")?.unwrap_or(0)).unwrap_or(0);
         let asked = query.revision("resourceVersion")?.unwrap_or(0);
         let matching = query.get("resourceVersionMatch");
+        if asked > 0 && !query.get("continue").is_empty() {
+            return Err(Failure::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
         let token = match query.get("continue") {
             "" => None,
             text => Some(Token::read(text)?),
@@ -141,7 +164,7 @@ impl Api {
                 return Err(Failure::future(asked, current));
             }
             let list = match snapshot {
-                None => Ok(store.list(&call.resource.storage, namespace(call))),
+                None => Ok(selection.candidates(&store, call)),
                 Some(at) => store.list_at(&call.resource.storage, namespace(call), at),
             };
             (list, snapshot.unwrap_or(current), current)

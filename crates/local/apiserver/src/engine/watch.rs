@@ -204,10 +204,7 @@ impl Stream {
     async fn send_state(&mut self, bookmark: bool) -> Result<(), Over> {
         let (objects, revision) = {
             let store = self.api.store.lock();
-            (
-                store.list(&self.call.resource.storage, namespace(&self.call)),
-                store.revision(),
-            )
+            (self.selection.candidates(&store, &self.call), store.revision())
         };
         if self.api.durable(revision).await.is_err() {
             return Err(Over);

@@ -202,7 +202,7 @@ impl Document {
                 name: &status,
                 verbs: &some,
                 list: None,
-                kind: kind.clone(),
+                kind,
                 definition,
                 ..main
             });
@@ -372,7 +372,7 @@ fn operation(action: &str, endpoint: &Endpoint<'_>) -> Value {
     });
     match action {
         "post" | "put" => {
-            operation["requestBody"] = json!({"content": {"*/*": schema(&endpoint.definition)}, "required": true})
+            operation["requestBody"] = json!({"content": {"*/*": schema(&endpoint.definition)}, "required": true});
         }
         "patch" => {
             let body = schema(&format!("{META}Patch"));

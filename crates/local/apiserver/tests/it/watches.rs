@@ -97,6 +97,16 @@ async fn entering_and_leaving_a_selection_is_added_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_watch_of_one_name_sees_that_one_alone() {
+    let running = start().await;
+    let maps = api::<ConfigMap>(&running);
+    create(&maps, config_map("a")).await;
+    create(&maps, config_map("b")).await;
+    let path = format!("{MAPS}?watch=true&timeoutSeconds=1&fieldSelector=metadata.name=b");
+    assert_eq!(kinds(&watched(&running, &path, "").await), [("ADDED", "b")]);
+}
+
+#[tokio::test]
 async fn initial_events_end_with_a_bookmark_that_says_so() {
     let running = start().await;
     create(&api::<ConfigMap>(&running), config_map("c")).await;

@@ -2,10 +2,10 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::api::Api;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{JSON, api, client, config_map, create, start, watched, wire};
+use crate::support::{JSON, api, client, config_map, create, start, wire};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -304,17 +304,6 @@ async fn logs_come_from_the_kubelet_of_the_pod_s_node() {
         served.await.unwrap(),
         "GET /containerLogs/default/p/c?follow=true&tailLines=5 HTTP/1.1"
     );
-}
-
-#[tokio::test]
-async fn a_watch_of_one_object_sees_that_one_alone() {
-    let running = start().await;
-    let maps = api::<ConfigMap>(&running);
-    create(&maps, config_map("a")).await;
-    create(&maps, config_map("b")).await;
-    let lines: Vec<Value> = watched(&running, &format!("{MAPS}/b?watch=true&timeoutSeconds=1"), "").await;
-    assert_eq!(lines.len(), 1);
-    assert_eq!(lines[0]["object"]["metadata"]["name"], "b");
 }
 
 #[tokio::test]

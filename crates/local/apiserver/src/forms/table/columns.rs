@@ -1,6 +1,7 @@
 //! Which columns a built-in resource has.
 
-use super::{cells, pod};
+use super::cells::{self, workloads};
+use super::pod;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -175,13 +176,13 @@ pub(super) fn of(group: &str, resource: &str) -> &'static Table {
         ),
         ("", "resourcequotas") => table!(cells::quota, text("Request"), text("Limit"), AGE),
         ("", "podtemplates") => table!(
-            cells::pod_template,
+            workloads::pod_template,
             text("Containers"),
             text("Images"),
             text("Pod Labels")
         ),
         ("", "replicationcontrollers") | ("apps", "replicasets") => table!(
-            cells::replica_set,
+            workloads::replica_set,
             integer("Desired"),
             integer("Current"),
             integer("Ready"),
@@ -191,7 +192,7 @@ pub(super) fn of(group: &str, resource: &str) -> &'static Table {
             wide("Selector")
         ),
         ("apps", "deployments") => table!(
-            cells::deployment,
+            workloads::deployment,
             text("Ready"),
             text("Up-to-date"),
             text("Available"),
@@ -202,7 +203,7 @@ pub(super) fn of(group: &str, resource: &str) -> &'static Table {
         ),
         ("apps", "statefulsets") => {
             table!(
-                cells::stateful_set,
+                workloads::stateful_set,
                 text("Ready"),
                 AGE,
                 wide("Containers"),
@@ -210,7 +211,7 @@ pub(super) fn of(group: &str, resource: &str) -> &'static Table {
             )
         }
         ("apps", "daemonsets") => table!(
-            cells::daemon_set,
+            workloads::daemon_set,
             integer("Desired"),
             integer("Current"),
             integer("Ready"),
@@ -222,9 +223,9 @@ pub(super) fn of(group: &str, resource: &str) -> &'static Table {
             wide("Images"),
             wide("Selector")
         ),
-        ("apps", "controllerrevisions") => table!(cells::revision, text("Controller"), text("Revision"), AGE),
+        ("apps", "controllerrevisions") => table!(workloads::revision, text("Controller"), text("Revision"), AGE),
         ("batch", "jobs") => table!(
-            cells::job,
+            workloads::job,
             text("Status"),
             text("Completions"),
             text("Duration"),
@@ -234,7 +235,7 @@ pub(super) fn of(group: &str, resource: &str) -> &'static Table {
             wide("Selector")
         ),
         ("batch", "cronjobs") => table!(
-            cells::cron_job,
+            workloads::cron_job,
             text("Schedule"),
             text("Timezone"),
             boolean("Suspend"),
@@ -254,9 +255,9 @@ pub(super) fn of(group: &str, resource: &str) -> &'static Table {
                 AGE
             )
         }
-        ("coordination.k8s.io", "leases") => table!(cells::lease, text("Holder"), AGE),
+        ("coordination.k8s.io", "leases") => table!(workloads::lease, text("Holder"), AGE),
         ("autoscaling", "horizontalpodautoscalers") => table!(
-            cells::autoscaler,
+            workloads::autoscaler,
             text("Reference"),
             text("Targets"),
             text("MinPods"),
@@ -265,14 +266,14 @@ pub(super) fn of(group: &str, resource: &str) -> &'static Table {
             AGE
         ),
         ("policy", "poddisruptionbudgets") => table!(
-            cells::disruption_budget,
+            workloads::disruption_budget,
             text("Min Available"),
             text("Max Unavailable"),
             integer("Allowed Disruptions"),
             AGE
         ),
         ("scheduling.k8s.io", "priorityclasses") => table!(
-            cells::priority_class,
+            workloads::priority_class,
             integer("Value"),
             boolean("Global-Default"),
             AGE,

@@ -4,11 +4,11 @@ use super::human::{moment, since};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-fn list<'a>(value: &'a Value) -> impl DoubleEndedIterator<Item = &'a Value> + ExactSizeIterator {
+fn list(value: &Value) -> impl DoubleEndedIterator<Item = &Value> + ExactSizeIterator {
     value.as_array().map(Vec::as_slice).unwrap_or_default().iter()
 }
 
-fn text<'a>(value: &'a Value) -> &'a str {
+fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 

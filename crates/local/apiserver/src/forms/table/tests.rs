@@ -1,13 +1,17 @@
 use super::*;
 use crate::forms::{Gvk, schema};
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
+/// Group, resource and row.
+type Rows = Vec<(String, String, Value)>;
+
 /// Rows that kube-apiserver 1.36.3 answered, seconds after it was given the objects.
-fn recorded() -> (Timestamp, Vec<(String, String, Value)>) {
+fn recorded() -> (Timestamp, Rows) {
     let mut file: Value = serde_json::from_str(include_str!("recorded.json")).unwrap();
     (
         at(file["now"].as_str().unwrap()),
@@ -155,10 +159,11 @@ proptest! {
     #[test]
     fn no_shape_of_an_object_panics(choice in any::<prop::sample::Index>(), key in "metadata|spec|status|rules|subsets|ports",
         other in prop_oneof![Just(json!(null)), Just(json!([])), Just(json!("x")), Just(json!(5)), Just(json!([1, null, {}])), Just(json!({"a": []}))]) {
-        let (now, rows) = recorded();
-        let (group, resource, row) = choice.get(&rows);
+        static RECORDED: LazyLock<(Timestamp, Rows)> = LazyLock::new(recorded);
+        let (now, rows) = &*RECORDED;
+        let (group, resource, row) = choice.get(rows);
         let mut object = row["object"].clone();
         object[key] = other.clone();
-        builtin(group, resource).render(&[&object, &other], Include::Metadata, now, true);
+        builtin(group, resource).render(&[&object, &other], Include::Metadata, *now, true);
     }
 }
