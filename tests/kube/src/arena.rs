@@ -337,7 +337,22 @@ impl Up {
             wanted(&last).then(|| last.clone())
         })
         .await;
-        seen.with_context(|| format!("{what} {path} last was {last:?}"))
+        match seen {
+            Ok(seen) => Ok(seen),
+            Err(_) => bail!("{what} {path} last was {last:?} after {deadline:?}\n{}", self.state().await),
+        }
+    }
+
+    /// The state of the cluster, for the message of a failure.
+    pub async fn state(&self) -> String {
+        let mut text = String::new();
+        for line in ["get pods,deployments,variantautoscalings -o wide", "get events"] {
+            if let Ok(outcome) = self.kubectl(line).await {
+                text.push_str(&outcome.stdout);
+                text.push_str(&outcome.stderr);
+            }
+        }
+        text
     }
 
     /// One request to the gateway; status and body.
@@ -357,13 +372,20 @@ impl Up {
         let mut last = String::new();
         let answered = wait_for(deadline, async || match self.request(model, 1, deadline).await {
             Ok((200, _)) => Some(self.started.elapsed()),
-            other => {
-                last = format!("{other:?}");
+            Ok((status, body)) => {
+                last = format!("{status} {body}");
+                None
+            }
+            Err(error) => {
+                last = format!("{error:#}");
                 None
             }
         })
         .await;
-        answered.with_context(|| format!("the last try: {last}"))
+        match answered {
+            Ok(answered) => Ok(answered),
+            Err(_) => bail!("no answer within {deadline:?}, the last try: {last}\n{}", self.state().await),
+        }
     }
 
     /// Every process that lives below this one now, itself included.
