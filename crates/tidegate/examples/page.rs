@@ -439,12 +439,31 @@ impl World {
                 cost_per_hour: Some(0.12),
                 min: 0,
                 max: 2,
-                current: Some(0),
+                current: Some(1),
                 ready: Some(0),
                 desired: Some(0),
                 reason: "Asleep".to_owned(),
                 sentence: "No request for 10 min; the next one wakes it.".to_owned(),
-                replicas: Vec::new(),
+                replicas: vec![Replica {
+                    pod: "qwen-cpu-58d7c4f9b-t4x9z".to_owned(),
+                    state: ReplicaState::Asleep,
+                    reason: None,
+                    started_unix_ms: Some(self.began),
+                    ready_unix_ms: None,
+                    running: Reading::Missing {
+                        since_unix_ms: None,
+                        why: "it sleeps".to_owned(),
+                    },
+                    waiting: Reading::Missing {
+                        since_unix_ms: None,
+                        why: "it sleeps".to_owned(),
+                    },
+                    kv: Reading::Missing {
+                        since_unix_ms: None,
+                        why: "it sleeps".to_owned(),
+                    },
+                    restarts: 0,
+                }],
             });
         }
         let signals = GatewaySignals {

@@ -11,8 +11,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use wire::signals::{GatewaySignals, Histogram, PoolSignals};
 
-/// Points kept: five minutes of seconds.
-pub(super) const POINTS: usize = 300;
+/// A point follows another no sooner.
+const POINT_EVERY_MS: u64 = 900;
+/// Points kept: five minutes of them at their closest.
+pub(super) const POINTS: usize = 334;
 /// Rates are means over this span, so that the noise of single arrivals does not hide a step.
 const RATE_WINDOW_MS: u64 = 4_000;
 /// Latency quantiles are of answers within this span.
@@ -26,7 +28,7 @@ const MARK_EVERY_MS: u64 = 400;
 /// Pools kept in a point; a gateway with more shows the first ones.
 pub(super) const POOLS: usize = 24;
 
-/// What the page remembers between two states. Bounded: 300 points and the
+/// What the page remembers between two states. Bounded: [`POINTS`] points and the
 /// snapshots of the last ten seconds.
 #[derive(Debug, Default)]
 pub(crate) struct History {
@@ -126,7 +128,7 @@ impl History {
         let due = self
             .points
             .back()
-            .is_none_or(|last| now_unix_ms >= last.t + 900 || now_unix_ms < last.t);
+            .is_none_or(|last| now_unix_ms >= last.t + POINT_EVERY_MS || now_unix_ms < last.t);
         if due {
             let pools = signals.map_or_else(BTreeMap::new, |signals| {
                 let of = |pool: &String| (pool.clone(), self.sample(signals, pool));
