@@ -16,6 +16,7 @@ pub mod garbage;
 mod hash;
 mod informer;
 pub mod kubelet;
+mod nodes;
 mod pods;
 mod quantity;
 mod queue;
