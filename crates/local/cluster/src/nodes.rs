@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    fn keys(spec: Value, ready: Option<&str>) -> Option<Vec<String>> {
+    fn keys(spec: &Value, ready: Option<&str>) -> Option<Vec<String>> {
         let conditions: Vec<Value> = ready
             .iter()
             .map(|status| json!({"type": "Ready", "status": status}))
@@ -113,7 +113,7 @@ mod tests {
             (tainted(UNSCHEDULABLE), Some("True"), Some(vec!["mine"])),
         ] {
             let want = want.map(|keys| keys.into_iter().map(str::to_owned).collect());
-            assert_eq!(keys(spec.clone(), ready), want, "{spec} {ready:?}");
+            assert_eq!(keys(&spec, ready), want, "{spec} {ready:?}");
         }
     }
 }
