@@ -95,7 +95,7 @@ impl Collector {
 
     fn observe(&self, kind: KindId, object: &Meta) {
         let uid = object.uid().unwrap_or_default();
-        let look = self.graph.lock().observe(&uid, Item::new(kind, &object.metadata));
+        let look = self.graph.lock().observe(&uid, &Item::new(kind, &object.metadata));
         look.into_iter().for_each(|uid| self.queue.add(uid));
     }
 

@@ -121,7 +121,7 @@ pub async fn run_kubelet(client: Client, options: KubeletOptions, stop: Cancella
         Spawner::new(options.shim.clone(), records).map_err(io("start the thread that starts processes".to_owned()))?;
     let (listener, port) = server::bind(options.log_server).await?;
     let tls = server::tls()?;
-    let manager = Manager::new(client.clone(), &options, data_dir.clone(), addresses, spawner);
+    let manager = Manager::new(client.clone(), &options, &data_dir, addresses, &spawner);
     let serve = server::serve(listener, tls, manager.logs());
     let _server = AbortOnDropHandle::new(tokio::spawn(serve));
     let ready = async {

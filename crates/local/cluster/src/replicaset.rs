@@ -86,7 +86,8 @@ impl Controller {
             self.make(set, (wanted - active.len()).min(BURST)).await
         } else {
             let surplus = (active.len() - wanted).min(BURST);
-            let chosen = victims(active.iter().map(AsRef::as_ref).collect(), surplus, Timestamp::now());
+            let active: Vec<&Pod> = active.iter().map(AsRef::as_ref).collect();
+            let chosen = victims(&active, surplus, Timestamp::now());
             let deleted = join_all(chosen.into_iter().map(|pod| self.delete(set, pod))).await;
             deleted.into_iter().collect()
         }

@@ -16,7 +16,7 @@ use crate::call::Error;
 use crate::informer::Informer;
 use crate::recorder::{self, Recorder};
 use crate::supervise::supervise;
-use crate::{deployment, endpointslice, garbage, nodetaint, replicaset, scheduler};
+use crate::{deployment, endpointslice, garbage, nodes, replicaset, scheduler};
 
 /// What the controllers share.
 #[derive(Clone)]
@@ -29,8 +29,8 @@ pub(crate) struct Shared {
     pub(crate) services: Arc<Informer<Service>>,
 }
 
-/// Runs scheduler, Deployment and ReplicaSet controllers, garbage collector and
-/// endpoint slices until `stop`. Each is supervised: one that fails starts again.
+/// Runs scheduler, Deployment and ReplicaSet controllers, garbage collector,
+/// endpoint slices and node taints until `stop`. Each is supervised: one that fails starts again.
 ///
 /// # Errors
 /// When the API cannot be reached at all at the start.
@@ -57,10 +57,10 @@ pub async fn run_controllers(client: Client, stop: CancellationToken) -> Result<
     ];
     type Part = fn(Shared, Recorder) -> BoxFuture<'static, ()>;
     let controllers: [(&'static str, Part); 5] = [
+        ("node-controller", |s, r| nodes::run(s, r).boxed()),
         ("default-scheduler", |s, r| scheduler::run(s, r).boxed()),
         ("deployment-controller", |s, r| deployment::run(s, r).boxed()),
         ("replicaset-controller", |s, r| replicaset::run(s, r).boxed()),
-        ("node-taint-controller", |s, r| nodetaint::run(s, r).boxed()),
         ("endpoint-slice-controller", |s, r| endpointslice::run(s, r).boxed()),
     ];
     for (name, part) in controllers {

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn limits(replicas: i32, surge: Value, unavailable: Value) -> Limits {
+    fn limits(replicas: i32, surge: &Value, unavailable: &Value) -> Limits {
         let spec = json!({"replicas": replicas, "selector": {}, "template": {},
             "strategy": {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}});
         Limits::of(&serde_json::from_value(spec).unwrap())
@@ -202,14 +202,14 @@ mod tests {
             (2, json!(0), json!(9), (0, 2)),
             (0, json!("25%"), json!("25%"), (0, 0)),
         ] {
-            let limits = limits(replicas, surge, unavailable);
+            let limits = limits(replicas, &surge, &unavailable);
             assert_eq!((limits.surge, limits.unavailable), want, "{replicas}");
         }
     }
 
     #[test]
     fn a_roll_goes_step_by_step_and_never_below_what_must_be_there() {
-        let limits = limits(4, json!(1), json!(1));
+        let limits = limits(4, &json!(1), &json!(1));
         let (mut new, mut old) = (set(0, 0), set(4, 4));
         let mut steps = 0;
         while new.available < 4 || old.wanted > 0 {
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_is_broken_goes_first_and_costs_nothing() {
-        let limits = limits(3, json!(1), json!(0));
+        let limits = limits(3, &json!(1), &json!(0));
         assert_eq!(
             old_wanted(&limits, &set(1, 0), &[set(1, 0), set(2, 2)]),
             [1, 2],

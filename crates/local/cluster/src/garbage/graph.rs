@@ -67,7 +67,7 @@ impl Graph {
     /// Takes in an object that is there. Returns the uids to look at: itself,
     /// when an owner is not known or its own deletion wants something done; and
     /// owners that wait and of which it let go.
-    pub fn observe(&mut self, uid: &str, item: Item) -> Vec<String> {
+    pub fn observe(&mut self, uid: &str, item: &Item) -> Vec<String> {
         let mut look = Vec::new();
         let before = self.items.insert(uid.to_owned(), item.clone());
         for owner in before.iter().flat_map(|b| &b.owners) {
@@ -86,7 +86,7 @@ impl Graph {
             None => true,
             Some(owner) => owner.waits_for_dependents(),
         };
-        let started = |f: fn(&Item) -> bool| f(&item) && !before.as_ref().is_some_and(f);
+        let started = |f: fn(&Item) -> bool| f(item) && !before.as_ref().is_some_and(f);
         if item.owners.iter().any(unknown) || started(Item::waits_for_dependents) || started(Item::lets_go) {
             look.push(uid.to_owned());
         }
@@ -248,17 +248,17 @@ mod tests {
     fn only_what_may_need_something_is_looked_at() {
         let mut graph = Graph::default();
         assert_eq!(
-            graph.observe("pod", item(&["set"], &[], false)),
+            graph.observe("pod", &item(&["set"], &[], false)),
             ["pod"],
             "its owner is not known"
         );
         assert!(
             graph
-                .observe("set", item(&["dep"], &[], false))
+                .observe("set", &item(&["dep"], &[], false))
                 .contains(&"set".to_owned())
         );
-        assert!(graph.observe("dep", item(&[], &[], false)).is_empty());
-        assert!(graph.observe("set", item(&["dep"], &[], false)).is_empty());
+        assert!(graph.observe("dep", &item(&[], &[], false)).is_empty());
+        assert!(graph.observe("set", &item(&["dep"], &[], false)).is_empty());
         assert_eq!(graph.remove("dep"), ["set"]);
         assert_eq!(graph.remove("set"), ["pod"]);
         assert!(graph.remove("pod").is_empty());
@@ -268,21 +268,21 @@ mod tests {
     #[test]
     fn an_owner_that_waits_hears_of_its_dependents() {
         let mut graph = Graph::default();
-        graph.observe("owner", item(&[], &[], false));
-        graph.observe("pod", item(&["owner"], &[], false));
-        assert_eq!(graph.observe("owner", item(&[], &[FOREGROUND], true)), ["owner"]);
+        graph.observe("owner", &item(&[], &[], false));
+        graph.observe("pod", &item(&["owner"], &[], false));
+        assert_eq!(graph.observe("owner", &item(&[], &[FOREGROUND], true)), ["owner"]);
         assert_eq!(graph.blocking("owner"), ["pod"]);
         assert!(
             graph
-                .observe("pod", item(&["owner"], &[], true))
+                .observe("pod", &item(&["owner"], &[], true))
                 .contains(&"owner".to_owned())
         );
         assert_eq!(graph.remove("pod"), ["owner"]);
         assert!(graph.blocking("owner").is_empty());
         let mut graph = Graph::default();
-        graph.observe("pod", item(&["owner"], &[], false));
+        graph.observe("pod", &item(&["owner"], &[], false));
         assert_eq!(
-            graph.observe("pod", item(&[], &[], false)),
+            graph.observe("pod", &item(&[], &[], false)),
             ["owner"],
             "letting go is told too"
         );

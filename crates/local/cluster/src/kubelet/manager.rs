@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,9 +54,9 @@ impl Manager {
     pub(crate) fn new(
         client: Client,
         options: &KubeletOptions,
-        data_dir: PathBuf,
+        data_dir: &Path,
         addresses: Addresses,
-        spawner: Spawner,
+        spawner: &Spawner,
     ) -> Arc<Self> {
         let logs = Arc::new(LogIndex::default());
         let context = |node: &str| {
@@ -65,7 +65,7 @@ impl Manager {
             tokio::spawn(recorder::write(client.clone(), "kubelet", node.to_owned(), mailbox));
             Arc::new(Context {
                 spawner: spawner.clone(),
-                data_dir: data_dir.clone(),
+                data_dir: data_dir.to_owned(),
                 own_exe: options.own_exe.clone(),
                 recorder,
                 sources: Arc::new(client.clone()),

@@ -257,12 +257,15 @@ async fn http_get(get: &HTTPGetAction, target: &Target) -> Result<(), String> {
     }
     let request = request.header("Host", host.unwrap_or_else(|| address.to_string()));
     let request = request.body(Empty::<bytes::Bytes>::new()).map_err(|e| say(&e))?;
-    let answer = async { sender.send_request(request).await.map_err(|e| say(&e)) };
     // The connection is driven here and dropped with this question, so none is left open.
+    let mut answer = std::pin::pin!(sender.send_request(request));
     let answer = tokio::select! {
-        answer = answer => answer?,
-        ended = connection => return Err(ended.err().map_or_else(|| say(&"closed without an answer"), |e| say(&e))),
+        biased;
+        answer = &mut answer => answer,
+        // A server that closes at once has answered all the same, or there is an error to tell.
+        _ = connection => answer.await,
     };
+    let answer = answer.map_err(|e| say(&e))?;
     match answer.status().as_u16() {
         200..=399 => Ok(()),
         code => Err(format!("HTTP probe failed with statuscode: {code}")),

@@ -51,7 +51,7 @@ impl Spawner {
             .spawn(move || {
                 let _runtime = runtime.enter();
                 for (launch, answer) in inbox {
-                    let started = start(&shim, &records, launch);
+                    let started = start(&shim, &records, &launch);
                     // Nobody waits any more: dropping the process kills it.
                     let _ = answer.send(started);
                 }
@@ -71,7 +71,7 @@ impl Spawner {
     }
 }
 
-fn start(shim: &[OsString], records: &Path, launch: Launch) -> io::Result<Process> {
+fn start(shim: &[OsString], records: &Path, launch: &Launch) -> io::Result<Process> {
     let (shim, shim_args) = shim
         .split_first()
         .ok_or_else(|| io::Error::other("no shim command is set"))?;

@@ -75,7 +75,7 @@ pub(crate) fn of(
         .flatten();
     let closed = gates
         .map(|g| &g.condition_type)
-        .find(|gate| !crate::pods::condition(pod, gate).is_some_and(|c| c.status == "True"));
+        .find(|gate| crate::pods::condition(pod, gate).is_none_or(|c| c.status != "True"));
     let pod_ready = match (&ready, closed) {
         (Ok(()), Some(gate)) => Err((
             "ReadinessGatesNotReady",

@@ -81,7 +81,7 @@ pub(crate) enum Outcome {
 }
 
 enum Message {
-    Started(usize, Result<Started, container::Failure>),
+    Started(usize, Box<Result<Started, container::Failure>>),
     Exited(usize, Exit),
     Probe(usize, u64, Verdict),
 }
@@ -237,12 +237,12 @@ impl Worker {
             match container::start(&context, &pod, spec, &place, run).await {
                 Ok((mut running, started)) => {
                     // The worker outlives its runs, so sending fails only when all is over.
-                    let _ = messages.send(Message::Started(index, Ok(started))).await;
+                    let _ = messages.send(Message::Started(index, Box::new(Ok(started)))).await;
                     let exit = running.wait().await;
                     let _ = messages.send(Message::Exited(index, exit)).await;
                 }
                 Err(failure) => {
-                    let _ = messages.send(Message::Started(index, Err(failure))).await;
+                    let _ = messages.send(Message::Started(index, Box::new(Err(failure)))).await;
                 }
             }
         });
@@ -258,17 +258,10 @@ impl Worker {
 
     fn on(&mut self, message: Message) {
         match message {
-            Message::Started(index, Ok(started)) => self.on_started(index, started),
-            Message::Started(index, Err(failure)) => {
-                self.runs[index] = None;
-                let about = container_reference(&self.about, &self.lives[index].spec.name);
-                self.context
-                    .recorder
-                    .warning(&about, "Failed", format!("Error: {}", failure.message));
-                tracing::warn!(pod = self.whose, reason = failure.reason, "{}", failure.message);
-                let now = Instant::now().into_std();
-                self.lives[index].on_start_failed(failure.reason, failure.message, &self.context.backoff, now);
-            }
+            Message::Started(index, outcome) => match *outcome {
+                Ok(started) => self.on_started(index, started),
+                Err(failure) => self.on_start_failed(index, failure),
+            },
             Message::Exited(index, exit) => self.on_exit(index, exit),
             Message::Probe(index, number, verdict) => {
                 if self.runs[index].as_ref().is_some_and(|run| run.number == number) {
@@ -276,6 +269,17 @@ impl Worker {
                 }
             }
         }
+    }
+
+    fn on_start_failed(&mut self, index: usize, failure: container::Failure) {
+        self.runs[index] = None;
+        let about = container_reference(&self.about, &self.lives[index].spec.name);
+        self.context
+            .recorder
+            .warning(&about, "Failed", format!("Error: {}", failure.message));
+        tracing::warn!(pod = self.whose, reason = failure.reason, "{}", failure.message);
+        let now = Instant::now().into_std();
+        self.lives[index].on_start_failed(failure.reason, failure.message, &self.context.backoff, now);
     }
 
     fn on_started(&mut self, index: usize, started: Started) {
@@ -476,7 +480,7 @@ pub(crate) fn remove_folder(folder: &Path) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => {
-            tracing::debug!(%error, folder = %folder.display(), "logs of a Pod that is gone could not be removed")
+            tracing::debug!(%error, folder = %folder.display(), "logs of a Pod that is gone could not be removed");
         }
     }
 }

@@ -61,7 +61,7 @@ pub fn count<'a>(set: &ReplicaSet, owned: impl Iterator<Item = &'a Pod>, now: Ti
 /// placed, then by phase, not ready, of lower deletion cost, on the node with
 /// most of them, ready for the shortest time, most restarted, youngest.
 #[must_use]
-pub fn victims(active: Vec<&Pod>, count: usize, now: Timestamp) -> Vec<&Pod> {
+pub fn victims<'a>(active: &[&'a Pod], count: usize, now: Timestamp) -> Vec<&'a Pod> {
     if count == 0 {
         return Vec::new();
     }
@@ -179,7 +179,7 @@ mod tests {
                 &json!({"/spec": {"containers": []}, "/status/phase": "Pending"}),
             ),
         ];
-        let order: Vec<&str> = victims(pods.iter().collect(), 8, now())
+        let order: Vec<&str> = victims(&pods.iter().collect::<Vec<_>>(), 8, now())
             .iter()
             .map(|p| p.metadata.name.as_deref().unwrap())
             .collect();
@@ -194,8 +194,8 @@ mod tests {
             "stays",
         ];
         assert_eq!(order, want);
-        assert_eq!(victims(pods.iter().collect(), 1, now()).len(), 1);
-        assert!(victims(pods.iter().collect(), 0, now()).is_empty());
+        assert_eq!(victims(&pods.iter().collect::<Vec<_>>(), 1, now()).len(), 1);
+        assert!(victims(&pods.iter().collect::<Vec<_>>(), 0, now()).is_empty());
     }
 
     #[test]
@@ -203,7 +203,10 @@ mod tests {
         let on = |name: &str, node: &str| pod(name, Some(100), &json!({"/spec/nodeName": node}));
         let pods = [on("a", "n1"), on("b", "n2"), on("c", "n2")];
         assert_eq!(
-            victims(pods.iter().collect(), 1, now())[0].metadata.name.as_deref(),
+            victims(&pods.iter().collect::<Vec<_>>(), 1, now())[0]
+                .metadata
+                .name
+                .as_deref(),
             Some("b")
         );
     }

@@ -87,14 +87,14 @@ fn shell(script: &str) -> Value {
 
 impl Stage {
     async fn until(&mut self, what: &str, condition: impl FnMut(&PodStatus) -> bool) -> PodStatus {
-        let waiting = self.published.wait_for(condition);
-        match tokio::time::timeout(Duration::from_secs(20), waiting).await {
-            Ok(status) => status.unwrap().clone(),
-            Err(_) => panic!(
+        let waiting = tokio::time::timeout(Duration::from_secs(20), self.published.wait_for(condition)).await;
+        let found = waiting.ok().map(|status| status.unwrap().clone());
+        found.unwrap_or_else(|| {
+            panic!(
                 "not within 20 s: {what}; {:?}",
                 self.published.borrow().container_statuses
-            ),
-        }
+            )
+        })
     }
 
     fn end(&self, ending: Ending) {
@@ -160,6 +160,12 @@ async fn a_pod_runs_is_deleted_and_leaves_nothing() {
     assert_eq!(status.phase.as_deref(), Some("Running"));
     let pid = pid(&status).unwrap();
     let log = stage.folder.path().join("pods/ns_p_u/c/0.log");
+    let hello = format!("stdout F hello {}\n", status.pod_ip.as_deref().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !std::fs::read_to_string(&log).unwrap().ends_with(&hello) {
+        assert!(Instant::now() < deadline, "the log has its words");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     stage.end(Ending::Deleted(Duration::from_secs(10)));
     let (outcome, events, status, _folder) = stage.outcome().await;
     assert_eq!(outcome, Outcome::Ended);
@@ -175,18 +181,18 @@ async fn a_pod_runs_is_deleted_and_leaves_nothing() {
         143
     );
     assert!(!is_alive(pid));
-    assert!(
-        std::fs::read_to_string(log)
-            .unwrap()
-            .contains(&format!("stdout F hello {}", status.pod_ip.unwrap()))
-    );
     assert!(has(&events, "Started", "Started container c") && has(&events, "Killing", "Stopping container c"));
     assert_eq!(std::fs::read_dir(_folder.path().join("children")).unwrap().count(), 0);
 }
 
 #[tokio::test]
 async fn one_that_does_not_listen_is_killed_after_its_grace() {
-    let mut stage = run_pod(&shell("trap '' TERM; echo ready; while :; do sleep 1; done"));
+    // Only once it ignores the signal is it ready.
+    let mut spec = shell("trap '' TERM; touch $POD_IP; while :; do sleep 1; done");
+    let folder = tempfile::tempdir().unwrap();
+    spec["containers"][0]["workingDir"] = json!(folder.path());
+    spec["containers"][0]["readinessProbe"] = json!({"exec": {"command": ["sh", "-c", "test -e $POD_IP"]}});
+    let mut stage = run_pod(&spec);
     let pid = pid(&stage.until("ready", is_ready).await).unwrap();
     stage.end(Ending::Deleted(Duration::from_secs(300)));
     // Deleted again, by force this time: the shorter time counts.
