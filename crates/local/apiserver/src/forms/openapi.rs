@@ -1,6 +1,8 @@
 //! OpenAPI v3 documents: what `kubectl explain`, `apply`, `edit` and validation
 //! read. Built-in groups come from the table, custom ones from their CRDs.
 
+mod descriptions;
+
 use super::schema::{self, Resource};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -290,6 +292,7 @@ impl Document {
             };
             let mut definition = source.clone();
             without_own_marks(&mut definition);
+            descriptions::add(&mut definition);
             references(&definition, &mut wanted);
             self.definitions.insert(name, definition);
         }
@@ -314,10 +317,10 @@ fn published(schema: &Value, kind: &Value) -> Value {
         published["properties"] = json!({});
     }
     let properties = &mut published["properties"];
-    properties["apiVersion"] = json!({"type": "string", "description": "Group and version of the object's schema."});
-    properties["kind"] = json!({"type": "string", "description": "What the object is."});
-    properties["metadata"] =
-        json!({"allOf": [reference(&format!("{META}ObjectMeta"))], "description": "Name, labels and the like."});
+    properties["apiVersion"] = json!({"type": "string"});
+    properties["kind"] = json!({"type": "string"});
+    properties["metadata"] = json!({"allOf": [reference(&format!("{META}ObjectMeta"))]});
+    descriptions::add(&mut published);
     published
 }
 
@@ -486,6 +489,14 @@ mod tests {
         let spec = &apps["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"];
         assert_eq!(spec["containers"]["x-kubernetes-patch-merge-key"], "name");
         assert!(spec["containers"].get("x-emit").is_none());
+        let deployment = &apps["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"];
+        assert!(
+            deployment["description"]
+                .as_str()
+                .unwrap()
+                .starts_with("Keeps a number")
+        );
+        assert_eq!(deployment["properties"]["spec"]["description"], "What is wanted.");
         let path = &apps["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"];
         assert_eq!(path["put"]["x-kubernetes-group-version-kind"]["kind"], "Scale");
     }
