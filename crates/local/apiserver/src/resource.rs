@@ -127,7 +127,7 @@ impl Resource {
     }
 
     pub(crate) fn api_version(&self) -> String {
-        api_version(&self.group, &self.version)
+        self.gvk().api_version()
     }
 
     pub(crate) fn gvk(&self) -> Gvk {

@@ -288,13 +288,13 @@ fn check_options(call: &Call) -> Outcome<()> {
 /// # Errors
 /// 400 for a Table with objects in a form that does not exist.
 pub(crate) fn check_table(call: &Call) -> Outcome<()> {
-    match call.query.get("includeObject") {
-        "" | "Metadata" | "Object" | "None" => Ok(()),
-        _ if call.wanted.shape != Shape::Table => Ok(()),
-        other => Err(Failure::bad_request(format!(
-            "Unable to convert to Table as requested: includeObject: Invalid value: \"{other}\": must be 'Metadata', 'Object', 'None', or empty"
-        ))),
+    let asked = call.query.get("includeObject");
+    if call.wanted.shape != Shape::Table || Include::parse(asked).is_some() {
+        return Ok(());
     }
+    Err(Failure::bad_request(format!(
+        "Unable to convert to Table as requested: includeObject: Invalid value: \"{asked}\": must be 'Metadata', 'Object', 'None', or empty"
+    )))
 }
 
 pub(crate) fn unknown_match(value: &str) -> Cause {
@@ -307,11 +307,7 @@ pub(crate) fn unknown_match(value: &str) -> Cause {
 
 /// Objects as a Table of the call's resource, without list metadata.
 pub(crate) fn table(call: &Call, objects: &[&Object], with_definitions: bool) -> Value {
-    let include = match call.query.get("includeObject") {
-        "Object" => Include::Object,
-        "None" => Include::None,
-        _ => Include::Metadata,
-    };
+    let include = Include::parse(call.query.get("includeObject")).unwrap_or_default();
     let shown: Vec<Value> = match include {
         Include::Object => objects
             .iter()
