@@ -63,6 +63,9 @@ pub(crate) struct Up {
     /// Address of the gateway's metrics and signals (loopback only)
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
     pub(crate) gateway_admin: SocketAddr,
+    /// Address of the autoscaler's metrics and explanations (loopback only)
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8082")]
+    pub(crate) autoscaler_admin: SocketAddr,
     /// Use this control plane instead of the embedded one
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,

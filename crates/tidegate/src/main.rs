@@ -49,7 +49,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Sim(args) => {
             logging::to_stderr();
-            modelserver::run(*args, stopped_by_user()).await?;
+            let args = args.with_env(|name| std::env::var(name).ok())?;
+            modelserver::run(args, stopped_by_user()).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Why(question) => why::answer(question).await.map(|()| ExitCode::SUCCESS),

@@ -11,14 +11,16 @@ mod screen;
 use crate::cli::Up;
 use crate::{dashboard, fleet, logging, stopped_by_user};
 use anyhow::{Context, bail};
+use k8s_openapi::api::core::v1::Taint;
 use datadir::{DataDir, Endpoints};
+use feed::{Feed, Meter};
 use screen::{Live, Screen};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +37,7 @@ const DRAIN_FOR: Duration = Duration::from_secs(30);
 pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     let started = Instant::now();
     let fleet = fleet::load(args.fleet.as_deref())?;
-    for (flag, address) in [("--dashboard", args.dashboard), ("--api", args.api), ("--gateway-admin", args.gateway_admin)] {
+    for (flag, address) in [("--dashboard", args.dashboard), ("--api", args.api), ("--gateway-admin", args.gateway_admin), ("--autoscaler-admin", args.autoscaler_admin)] {
         if !address.ip().is_loopback() {
             bail!("{flag} {address}: it asks nobody for a password, so it listens on loopback only (127.0.0.1 or [::1])");
         }
@@ -44,6 +46,14 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     let mut decisions = logging::to_file(&data.path().join("log")).context("cannot write the log")?;
     let stop = stopped_by_user();
 
+    // A taken port is told before anything is started that would have to be stopped again.
+    for (flag, address) in [
+        ("--listen", args.listen),
+        ("--gateway-admin", args.gateway_admin),
+        ("--autoscaler-admin", args.autoscaler_admin),
+    ] {
+        drop(bind(flag, address).await?);
+    }
     let page = bind("--dashboard", args.dashboard).await?;
     let plane = ControlPlane::start(&args, &data).await?;
     let client = plane.client.clone();
@@ -51,28 +61,31 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     let nodes = Nodes::start(&args, &fleet, &data, &plane)?;
     let applied = apply::fleet(&client, &args.namespace, &fleet::objects(&fleet, &args.namespace)).await?;
 
-    let gateway = gateway::start(
-        gateway_config(&args),
-        gateway::Discovery::Kube { client: client.clone(), namespace: Some(args.namespace.clone()) },
-        CancellationToken::new(),
-    )
-    .await
-    .map_err(|error| flagged(&error, &[("--listen", args.listen), ("--gateway-admin", args.gateway_admin)]))?;
+    let gateway_stop = CancellationToken::new();
+    let discovery = gateway::Discovery::Kube { client: client.clone(), namespace: Some(args.namespace.clone()) };
+    let gateway = gateway::start(gateway_config(&args), discovery, gateway_stop.clone())
+        .await
+        .map_err(|error| flagged(&error, &[("--listen", args.listen), ("--gateway-admin", args.gateway_admin)]))?;
     let scaler_stop = CancellationToken::new();
-    let scaler = autoscaler::start(client.clone(), scaler_config(&args, &gateway.handle), scaler_stop.clone()).await?;
+    let scaler = autoscaler::start(client.clone(), scaler_config(&args, &gateway.handle), scaler_stop.clone())
+        .await
+        .map_err(|error| flagged(&error, &[("--autoscaler-admin", args.autoscaler_admin)]))?;
 
     let endpoints = Endpoints {
         gateway: format!("http://{}/v1", gateway.address),
         gateway_admin: gateway.admin_address.map(|address| format!("http://{address}")),
+        autoscaler: scaler.metrics_address.map(|address| format!("http://{address}")),
         dashboard: format!("http://{}", page.local_addr()?),
         kubernetes: plane.server.clone(),
         kubeconfig: plane.kubeconfig.clone(),
         pid: std::process::id(),
     };
     data.write_endpoints(&endpoints)?;
-    let feed = Arc::new(feed::Feed::new(gateway.handle.clone(), scaler.handle.clone(), &fleet, &endpoints));
     let page_stop = CancellationToken::new();
-    let page_task = tokio::spawn(dashboard::serve(page, feed.clone(), page_stop.clone()));
+    let (gateway_handle, scaler_handle) = (gateway.handle.clone(), scaler.handle.clone());
+    let feed =
+        Feed::start(&client, &args.namespace, gateway_handle, scaler_handle, &fleet, &endpoints, page_stop.clone());
+    let page_task = tokio::spawn(dashboard::serve(page, feed.clone(), page_stop.clone().cancelled_owned()));
 
     let mut screen = Screen::new();
     let state = describe_data(&data, plane.restored, applied);
@@ -81,10 +94,14 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     screen.leave();
 
     screen.line("stopping: no new requests; Ctrl-C again ends at once");
+    gateway_stop.cancel();
     drain(&mut screen, gateway).await;
     scaler_stop.cancel();
+    scaler.join().await;
     page_stop.cancel();
-    let _ = page_task.await;
+    if let Ok(Err(error)) = page_task.await {
+        tracing::error!(%error, "the page ended");
+    }
     nodes.stop(&mut screen).await;
     plane.stop().await;
     data.remove_endpoints();
@@ -96,13 +113,13 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
 #[expect(clippy::disallowed_methods, reason = "the shell of shells reads the clock")]
 async fn watch(
     screen: &mut Screen,
-    feed: &feed::Feed,
+    feed: &Feed,
     decisions: &mut mpsc::Receiver<String>,
     started: Instant,
     stop: &CancellationToken,
 ) {
     let mut tick = tokio::time::interval(LIVE_EVERY);
-    let mut meter = feed::Meter::default();
+    let mut meter = Meter::default();
     let mut ready_after = None;
     loop {
         tokio::select! {
@@ -123,16 +140,14 @@ async fn watch(
 
 /// Lets streams finish, and says for how many it waits.
 async fn drain(screen: &mut Screen, gateway: gateway::Running) {
-    let handle = gateway.handle.clone();
-    let finished = gateway.shutdown();
-    tokio::pin!(finished);
+    let mut stopped = gateway.join;
     let mut tick = tokio::time::interval(Duration::from_millis(500));
-    let mut last = u64::MAX;
+    let mut last = 0;
     loop {
         tokio::select! {
-            () = &mut finished => return,
+            _ = &mut stopped => return,
             _ = tick.tick() => {
-                let left = handle.streams_left();
+                let left = gateway.handle.drain_state().in_flight;
                 if left > 0 && left != last {
                     screen.line(&format!("waiting for {left} answers to finish"));
                     last = left;
@@ -185,23 +200,31 @@ fn flagged(error: &dyn std::fmt::Display, flags: &[(&str, SocketAddr)]) -> anyho
 }
 
 fn gateway_config(args: &Up) -> gateway::Config {
-    gateway::Config {
-        listen: args.listen,
-        admin: Some(args.gateway_admin),
-        queue_timeout: args.queue_timeout,
-        drain_timeout: DRAIN_FOR,
-        ..gateway::Config::default()
-    }
+    let mut config = gateway::Config::new(args.listen);
+    config.admin = Some(args.gateway_admin);
+    config.timeouts.queue = args.queue_timeout;
+    config.timeouts.queue_no_endpoint = args.queue_timeout;
+    config.timeouts.drain = DRAIN_FOR;
+    config
 }
 
 fn scaler_config(args: &Up, gateway: &gateway::Handle) -> autoscaler::Config {
-    let signals = gateway.clone();
     let config = autoscaler::Config::default();
+    let wake = Arc::new(Notify::new());
+    let (signals, mut held, waker) = (gateway.clone(), gateway.clone(), wake.clone());
+    // A request that nobody can serve is decided on at once, not at the next pass.
+    tokio::spawn(async move {
+        loop {
+            held.changed().await;
+            waker.notify_one();
+        }
+    });
     autoscaler::Config {
         namespace: Some(args.namespace.clone()),
         actuator: autoscaler::Actuator::Direct,
         gateway: autoscaler::GatewaySource::InProcess(Arc::new(move || signals.signals())),
-        wake: Some(gateway.held()),
+        wake: Some(wake),
+        metrics_listen: Some(args.autoscaler_admin),
         policy: autoscaler::Policy {
             down_after: args.scale_down_after,
             zero_after: args.zero_after,
@@ -229,7 +252,6 @@ impl ControlPlane {
         let options = apiserver::Options {
             listen: args.api,
             data_dir: Some(data.path().join("objects")),
-            ..apiserver::Options::default()
         };
         let running = apiserver::serve(options)
             .await
@@ -291,15 +313,18 @@ impl Nodes {
                 }
             })
         });
-        let options = cluster::KubeletOptions {
-            nodes: fleet.nodes.iter().map(node).collect(),
-            data_dir: data.path().join("pods"),
-            shim: vec![own_exe.clone().into(), "exec-child".into()],
-            own_exe,
-            address_base: args.pod_network,
-            tainted: plane.embedded.is_none(),
-            ..cluster::KubeletOptions::default()
-        };
+        let nodes = fleet.nodes.iter().map(node).collect();
+        let mut options = cluster::KubeletOptions::new(nodes, data.path().join("pods"), own_exe);
+        options.address_base = format!("{}/16", args.pod_network);
+        if plane.embedded.is_none() {
+            // Pods of others have no business on nodes that run local processes.
+            options.taints = vec![Taint {
+                key: api::names::LOCAL_NODE_LABEL.to_owned(),
+                value: Some("true".to_owned()),
+                effect: "NoSchedule".to_owned(),
+                time_added: None,
+            }];
+        }
         let kubelet_stop = CancellationToken::new();
         let (client, stop) = (plane.client.clone(), kubelet_stop.clone());
         let kubelet = tokio::spawn(async move {
@@ -324,10 +349,10 @@ impl Nodes {
 fn node(node: &fleet::Node) -> cluster::NodeSpec {
     cluster::NodeSpec {
         name: node.name.value.clone(),
-        gpu_type: node.gpus.r#type.value.clone(),
+        gpu_type: Some(node.gpus.r#type.value.clone()),
         gpus: node.gpus.count.value,
-        cpu: node.cpu,
+        labels: std::collections::BTreeMap::new(),
+        cpu: node.cpu.to_string(),
         memory: node.memory.clone(),
-        ..cluster::NodeSpec::default()
     }
 }

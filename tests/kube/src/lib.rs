@@ -7,8 +7,10 @@
 #![expect(missing_debug_implementations, reason = "the types of a test suite are never printed")]
 
 pub mod accepted;
+pub mod arena;
 pub mod cases;
 pub mod diff;
 pub mod mask;
+pub mod scenarios;
 pub mod story;
 mod transport;

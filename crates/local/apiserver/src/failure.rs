@@ -143,21 +143,7 @@ impl Failure {
         Self::invalid("meta.k8s.io", kind, "", &[cause])
     }
 
-    /// A patch that does not apply.
-    pub(crate) fn unprocessable(resource: &Resource, name: &str, why: &str) -> Self {
-        let mut failure = Self::new(
-            422,
-            "Invalid",
-            "the server rejected our request due to an error in our request",
-        )
-        .about(resource, name);
-        if !why.is_empty() {
-            failure = failure.with("causes", json!([{"message": why}]));
-        }
-        failure
-    }
-
-    /// A JSON patch whose operations do not fit the object.
+    /// A patch that does not fit the object.
     pub(crate) fn unprocessable_patch() -> Self {
         let mut failure = Self::new(
             422,

@@ -20,6 +20,7 @@ mod events;
 mod failure;
 #[expect(unreachable_pub, reason = "the forms are written like a library of their own")]
 pub(crate) mod forms;
+mod json;
 mod lifecycle;
 pub mod limits;
 mod logs;

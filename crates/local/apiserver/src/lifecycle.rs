@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::crds;
 use crate::failure::{Failure, Outcome};
 use crate::forms::kinds;
 use crate::forms::schema::Cause;
@@ -202,6 +203,7 @@ fn check(resource: &Resource, new: &Value, old: Option<&Value>) -> Outcome<()> {
         (Some(_), schema) => {
             let mut causes = kinds::validate(&resource.gvk(), new, old);
             causes.extend(schema.iter().flat_map(|schema| schema.validate(new)));
+            causes.extend(replicas(resource, new));
             causes
         }
         (None, _) => kinds::validate(&resource.gvk(), new, old),
@@ -215,6 +217,41 @@ fn check(resource: &Resource, new: &Value, old: Option<&Value>) -> Outcome<()> {
         meta(new, "name"),
         &causes,
     ))
+}
+
+/// What is wrong with the numbers that the scale subresource shows.
+fn replicas(resource: &Resource, object: &Value) -> Vec<Cause> {
+    let Some(paths) = resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) else {
+        return Vec::new();
+    };
+    let wrong = |path: &String| {
+        let value = at_path(object, path)?;
+        let message = match value {
+            Value::Number(number) if number.as_i64().is_some_and(|number| number >= 0) => return None,
+            Value::Number(number) => format!("Invalid value: {number}: should be a non-negative integer"),
+            other => {
+                let (shown, kind) = match other {
+                    Value::String(text) => (text.clone(), "string"),
+                    Value::Bool(flag) => (flag.to_string(), "bool"),
+                    _ => return None,
+                };
+                format!("Invalid value: 0: {path} accessor error: {shown} is of the type {kind}, expected int64")
+            }
+        };
+        Some(Cause {
+            reason: "FieldValueInvalid",
+            message,
+            field: path.clone(),
+        })
+    };
+    [&paths.spec, &paths.status].into_iter().filter_map(wrong).collect()
+}
+
+/// What a simple JSON path such as `.spec.replicas` points at.
+pub(crate) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.')
+        .filter(|part| !part.is_empty())
+        .try_fold(value, |value, part| value.get(part))
 }
 
 /// Whether a change is one that controllers must see: anything but metadata and status.
@@ -298,10 +335,12 @@ pub(crate) fn deleted(resource: &Resource, old: &Value, deletion: &Deletion, now
                 now.to_owned()
             },
         );
-        if !namespace {
+        // Upstream marks these two kinds by hand.
+        let by_hand = namespace || resource.is(crds::GROUP, crds::PLURAL);
+        if !by_hand {
             set_meta(&mut new, "deletionGracePeriodSeconds", wait);
         }
-        if generation(&new) > 0 {
+        if !by_hand && generation(&new) > 0 {
             let next = generation(&new) + 1;
             set_meta(&mut new, "generation", next);
         }

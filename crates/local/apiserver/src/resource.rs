@@ -64,6 +64,17 @@ pub(crate) const ALL: &[&str] = &[
     "update",
     "watch",
 ];
+/// The same in the order in which upstream tells them of custom resources.
+pub(crate) const ALL_CUSTOM: &[&str] = &[
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
+    "update",
+    "watch",
+];
 const NO_COLLECTION: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
 const CREATE: &[&str] = &["create"];
 
@@ -129,6 +140,18 @@ impl Resource {
 
     pub(crate) fn has_status(&self) -> bool {
         self.sub("status").is_some()
+    }
+
+    /// Whether an update need not say which version it was made from.
+    pub(crate) fn unconditional(&self) -> bool {
+        let kinds = [
+            "Lease",
+            "PodDisruptionBudget",
+            "CustomResourceDefinition",
+            "RuntimeClass",
+        ];
+        let webhooks = self.group == "admissionregistration.k8s.io";
+        self.custom.is_none() && !webhooks && !kinds.contains(&&*self.kind)
     }
 
     /// Whether this is the named resource of a built-in group.
@@ -441,6 +464,13 @@ pub(crate) fn builtin() -> Vec<Arc<Resource>> {
         .iter()
         .flat_map(|(group, version, rows)| rows.iter().map(move |row| build(group, version, row)))
         .collect()
+}
+
+/// Whether a kind of this name is built in.
+pub(crate) fn is_builtin(version: &str, kind: &str) -> bool {
+    GROUPS
+        .iter()
+        .any(|(group, name, rows)| api_version(group, name) == version && rows.iter().any(|row| row.kind == kind))
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -16,6 +16,7 @@ pub mod garbage;
 mod hash;
 mod informer;
 pub mod kubelet;
+mod nodetaint;
 mod pods;
 mod quantity;
 mod queue;

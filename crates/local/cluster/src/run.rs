@@ -16,7 +16,7 @@ use crate::call::Error;
 use crate::informer::Informer;
 use crate::recorder::{self, Recorder};
 use crate::supervise::supervise;
-use crate::{deployment, endpointslice, garbage, replicaset, scheduler};
+use crate::{deployment, endpointslice, garbage, nodetaint, replicaset, scheduler};
 
 /// What the controllers share.
 #[derive(Clone)]
@@ -56,10 +56,11 @@ pub async fn run_controllers(client: Client, stop: CancellationToken) -> Result<
         watch("watch services", &client, &shared.services, &stop),
     ];
     type Part = fn(Shared, Recorder) -> BoxFuture<'static, ()>;
-    let controllers: [(&'static str, Part); 4] = [
+    let controllers: [(&'static str, Part); 5] = [
         ("default-scheduler", |s, r| scheduler::run(s, r).boxed()),
         ("deployment-controller", |s, r| deployment::run(s, r).boxed()),
         ("replicaset-controller", |s, r| replicaset::run(s, r).boxed()),
+        ("node-taint-controller", |s, r| nodetaint::run(s, r).boxed()),
         ("endpoint-slice-controller", |s, r| endpointslice::run(s, r).boxed()),
     ];
     for (name, part) in controllers {

@@ -6,23 +6,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 type Labels = BTreeMap<String, String>;
 
-/// Whether `labels` satisfy the selector. An empty selector matches everything.
-pub(crate) fn matches(selector: &LabelSelector, labels: Option<&Labels>) -> bool {
-    let empty = Labels::new();
-    let labels = labels.unwrap_or(&empty);
-    let equal = selector
-        .match_labels
-        .iter()
-        .flatten()
-        .all(|(key, value)| labels.get(key) == Some(value));
-    equal
-        && selector
-            .match_expressions
-            .iter()
-            .flatten()
-            .all(|e| expression(&e.key, &e.operator, e.values.as_deref().unwrap_or_default(), labels))
-}
-
 /// Whether the selector says anything at all.
 pub(crate) fn is_empty(selector: &LabelSelector) -> bool {
     selector.match_labels.iter().flatten().next().is_none()

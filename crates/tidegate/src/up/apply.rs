@@ -78,8 +78,9 @@ pub(crate) async fn fleet(client: &Client, namespace: &str, objects: &[Value]) -
         object["metadata"]["annotations"][DIGEST_ANNOTATION] = json!(digest);
         object["metadata"]["labels"][FLEET_LABEL] = json!("true");
         let (api, name) = api_of(client, namespace, &object)?;
-        wanted.insert((object["kind"].as_str().unwrap_or_default().to_owned(), name.clone()));
-        let context = || format!("cannot apply {} {name}", object["kind"].as_str().unwrap_or_default());
+        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+        wanted.insert((kind.clone(), name.clone()));
+        let context = || format!("cannot apply {kind} {name}");
         match api.get_opt(&name).await.with_context(context)? {
             None => {
                 let typed: DynamicObject = serde_json::from_value(object.clone())?;

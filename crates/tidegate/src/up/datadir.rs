@@ -24,6 +24,8 @@ pub(crate) struct Endpoints {
     pub(crate) gateway: String,
     /// The gateway's metrics and signals.
     pub(crate) gateway_admin: Option<String>,
+    /// The autoscaler's metrics and explanations.
+    pub(crate) autoscaler: Option<String>,
     /// The page.
     pub(crate) dashboard: String,
     /// The Kubernetes API.

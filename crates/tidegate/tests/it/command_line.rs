@@ -39,14 +39,16 @@ fn a_missing_file_is_named() {
     assert!(told(&["up", "--fleet", "/nowhere/fleet.yaml"]).contains("/nowhere/fleet.yaml"));
 }
 
+const FLAGS: [&str; 5] = ["--listen", "--dashboard", "--api", "--gateway-admin", "--autoscaler-admin"];
+
 #[test]
 fn a_taken_port_is_an_error_that_names_the_flag_to_change() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for flag in ["--listen", "--dashboard", "--api", "--gateway-admin"] {
+    for flag in FLAGS {
         let dir = tempfile::tempdir().unwrap();
         let mut args = vec!["up", "--data-dir", dir.path().to_str().unwrap()];
-        for other in ["--listen", "--dashboard", "--api", "--gateway-admin"] {
+        for other in FLAGS {
             args.extend([other, if other == flag { &address } else { "127.0.0.1:0" }]);
         }
         let error = told(&args);

@@ -11,9 +11,9 @@ use crate::forms::protobuf;
 use crate::forms::schema::Cause;
 use crate::lifecycle;
 use crate::object::{deleting, meta, metadata, set_meta};
-use crate::resource::{Resource, api_version};
+use crate::resource::{Resource, is_builtin};
 use crate::store::{Expect, Object, Refused, key};
-use crate::{crds, events, limits, time};
+use crate::{crds, events, json, limits, time};
 
 /// How strictly unknown fields are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,26 +50,37 @@ impl Call {
 /// # Errors
 /// 415 for an unknown form, 400 for a body that is not in its form.
 pub(crate) fn body(call: &Call, kind: &str) -> Outcome<Value> {
+    read_body(call, kind).map(|(value, _)| value)
+}
+
+/// As [`body`], with the members that stand twice.
+fn read_body(call: &Call, kind: &str) -> Outcome<(Value, Vec<String>)> {
     let bad = |why: String| {
         Failure::bad_request(format!(
             "the object provided is unrecognized (must be of type {kind}): {why}"
         ))
     };
     let not_json = |why: String| bad(format!("couldn't get version/kind; json parse error: {why}"));
+    let mut twice = Vec::new();
     let value: Value = match answer::media(&call.content_type)? {
         // Bodies say what they are: some clients send protobuf under another name and back.
         _ if protobuf::is_protobuf(&call.body) => {
             protobuf::decode(&call.body).map_err(|error| Failure::bad_request(error.to_string()))?
         }
         Media::Protobuf => return Err(bad("the body does not begin as Kubernetes protobuf does".to_owned())),
-        Media::Json => serde_json::from_slice(&call.body).map_err(|error| not_json(error.to_string()))?,
+        Media::Json => {
+            let (value, found) = json::read(&call.body).map_err(|error| not_json(error.to_string()))?;
+            twice = found;
+            value
+        }
         Media::Yaml => {
             let text = std::str::from_utf8(&call.body).map_err(|error| bad(error.to_string()))?;
-            serde_saphyr::from_str(text).map_err(|error| bad(format!("yaml: {error}")))?
+            serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
+                .map_err(|error| bad(format!("yaml: {error}")))?
         }
     };
     if value.is_object() {
-        Ok(value)
+        Ok((value, twice))
     } else {
         Err(not_json("the body is not an object".to_owned()))
     }
@@ -81,10 +92,44 @@ pub(crate) fn body(call: &Call, kind: &str) -> Outcome<Value> {
 /// 400 for another kind, or unknown fields when strict.
 pub(crate) fn object(call: &Call, strictness: Strictness) -> Outcome<(Value, Vec<String>)> {
     let resource = &call.resource;
-    let mut object = body(call, &resource.kind)?;
+    let (mut object, twice) = read_body(call, &resource.kind)?;
+    for field in ["kind", "apiVersion"] {
+        if resource.custom.is_some() && object.get(field).and_then(Value::as_str).is_none_or(str::is_empty) {
+            let (name, text) = (
+                if field == "kind" { "Kind" } else { field },
+                String::from_utf8_lossy(&call.body),
+            );
+            return Err(Failure::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): Object '{name}' is missing in '{text}' ({text})",
+                resource.kind
+            )));
+        }
+    }
     same_kind(resource, &mut object)?;
-    let warnings = judge(resource, &mut object, strictness)?;
+    if let Some(why) = mistyped(resource, &object) {
+        return Err(unreadable(resource, &why));
+    }
+    let mut faults: Vec<String> = twice.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
+    faults.extend(unknown(resource, &object));
+    let warnings = judge(resource, faults, strictness).map_err(|why| unreadable(resource, &why))?;
     Ok((object, warnings))
+}
+
+/// Why the object's fields cannot be those of its kind. Custom kinds are told so
+/// by their validation.
+pub(crate) fn mistyped(resource: &Resource, object: &Value) -> Option<String> {
+    resource
+        .schema
+        .as_ref()
+        .filter(|_| resource.custom.is_none())?
+        .decode_error(object)
+}
+
+fn unreadable(resource: &Resource, why: &str) -> Failure {
+    let Resource { kind, version, .. } = resource;
+    Failure::bad_request(format!(
+        "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
+    ))
 }
 
 /// Checks `apiVersion` and `kind`; absent ones are what the path says.
@@ -92,77 +137,64 @@ pub(crate) fn same_kind(resource: &Resource, object: &mut Value) -> Outcome<()> 
     let own = resource.api_version();
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (version, kind) = (text("apiVersion"), text("kind"));
-    if resource.custom.is_some() && (version.is_empty() || kind.is_empty()) {
-        let missing = if kind.is_empty() {
-            "Object 'Kind' is missing"
-        } else {
-            "Object 'apiVersion' is missing"
-        };
-        return Err(Failure::bad_request(format!(
-            "{missing} in the object provided (must be {} of {own})",
-            resource.kind
-        )));
-    }
     if (version.is_empty() || version == own) && (kind.is_empty() || kind == resource.kind) {
         object["apiVersion"] = own.into();
         object["kind"] = resource.kind.as_str().into();
         return Ok(());
     }
-    if resource.custom.is_some() {
+    if resource.custom.is_some() && version != own {
         return Err(Failure::bad_request(format!(
-            "the API version in the data ({version}, Kind={kind}) does not match the expected API version ({own}, Kind={})",
-            resource.kind
+            "the API version in the data ({version}) does not match the expected API version ({own})"
         )));
     }
+    if resource.custom.is_some() {
+        let cause = Cause {
+            reason: "FieldValueInvalid",
+            message: format!("Invalid value: \"{kind}\": must be {}", resource.kind),
+            field: "kind".to_owned(),
+        };
+        return Err(Failure::invalid(&resource.group, &kind, meta(object, "name"), &[cause]));
+    }
+    let kind = if kind.is_empty() { &*resource.kind } else { &*kind };
+    let version = if version.is_empty() { &*own } else { &*version };
     let short = version.rsplit('/').next().unwrap_or_default();
-    let (kind, short) = (
-        if kind.is_empty() { &*resource.kind } else { &*kind },
-        if short.is_empty() { &*resource.version } else { short },
-    );
-    Err(Failure::bad_request(format!(
-        "{kind} in version \"{short}\" cannot be handled as a {}: the path takes {own}, Kind={}, the body says {}",
-        resource.kind,
-        resource.kind,
-        if version.is_empty() {
-            api_version(&resource.group, short)
+    let why = if is_builtin(version, kind) {
+        let internal = if resource.group.is_empty() {
+            "core"
         } else {
-            version.clone()
-        },
+            resource.group.split('.').next().unwrap_or_default()
+        };
+        format!(
+            "converting ({short}.{kind}) to ({internal}.{}): unknown conversion",
+            resource.kind
+        )
+    } else {
+        format!("no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\"")
+    };
+    Err(Failure::bad_request(format!(
+        "{kind} in version \"{short}\" cannot be handled as a {}: {why}",
+        resource.kind
     )))
 }
 
-/// Looks for fields that the kind does not have.
-pub(crate) fn judge(resource: &Resource, object: &mut Value, strictness: Strictness) -> Outcome<Vec<String>> {
-    let mut warnings: Vec<String> = resource
-        .custom
-        .iter()
-        .filter_map(|custom| custom.warning.clone())
-        .collect();
-    let Some(schema) = &resource.schema else {
-        return Ok(warnings);
-    };
-    if strictness != Strictness::Ignore {
-        let unknown = schema.unknown_fields(object);
-        let texts = unknown.iter().map(|path| format!("unknown field \"{path}\""));
-        if strictness == Strictness::Strict && !unknown.is_empty() {
-            let list = texts.collect::<Vec<_>>().join(", ");
-            let message = if resource.custom.is_some() {
-                format!(
-                    "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {list}",
-                    resource.kind, resource.version, resource.kind
-                )
-            } else {
-                format!(
-                    "{kind} in version \"{}\" cannot be handled as a {kind}: strict decoding error: {list}",
-                    resource.version,
-                    kind = resource.kind
-                )
-            };
-            return Err(Failure::bad_request(message));
-        }
-        warnings.extend(texts);
+/// The fields that the kind does not have.
+pub(crate) fn unknown(resource: &Resource, object: &Value) -> Vec<String> {
+    let paths = resource
+        .schema
+        .as_ref()
+        .map(|schema| schema.unknown_fields(object))
+        .unwrap_or_default();
+    paths.iter().map(|path| format!("unknown field \"{path}\"")).collect()
+}
+
+/// What is to be said about faults that can be passed over: warnings, or an error.
+pub(crate) fn judge(resource: &Resource, faults: Vec<String>, strictness: Strictness) -> Result<Vec<String>, String> {
+    let deprecated = resource.custom.iter().filter_map(|custom| custom.warning.clone());
+    match strictness {
+        Strictness::Strict if !faults.is_empty() => Err(format!("strict decoding error: {}", faults.join(", "))),
+        Strictness::Ignore => Ok(deprecated.collect()),
+        Strictness::Strict | Strictness::Warn => Ok(deprecated.chain(faults).collect()),
     }
-    Ok(warnings)
 }
 
 /// Settles the object's namespace with the path's.
@@ -223,13 +255,11 @@ impl Api {
     pub(crate) async fn insert(&self, resource: &Arc<Resource>, object: Value, dry: bool) -> Outcome<Arc<Object>> {
         let base = meta(&object, "generateName").to_owned();
         let given = meta(&object, "name").to_owned();
-        if resource.namespaced {
-            self.admit(
-                resource,
-                if given.is_empty() { &base } else { &given },
-                meta(&object, "namespace"),
-            )?;
-        }
+        self.admit(
+            resource,
+            if given.is_empty() { &base } else { &given },
+            meta(&object, "namespace"),
+        )?;
         if given.is_empty() && base.is_empty() {
             let cause = Cause {
                 reason: "FieldValueRequired",
@@ -274,10 +304,13 @@ impl Api {
                     self.after_create(resource, &stored).await?;
                     return Ok(stored);
                 }
-                Err(_) if tries > 1 => tries -= 1,
-                Err(Refused::Exists | Refused::Missing | Refused::Stale) => {
-                    return Err(Failure::already_exists(resource, &name));
+                Err(Refused::Missing) => {
+                    // Its namespace or definition went away meanwhile.
+                    self.admit(resource, &name, meta(&object, "namespace"))?;
+                    return Err(Failure::no_resource());
                 }
+                Err(_) if tries > 1 => tries -= 1,
+                Err(Refused::Exists | Refused::Stale) => return Err(Failure::already_exists(resource, &name)),
             }
         }
     }
@@ -302,6 +335,9 @@ impl Api {
 
     /// Whether something may be created in a namespace.
     fn admit(&self, resource: &Resource, name: &str, namespace: &str) -> Outcome<()> {
+        if !resource.namespaced {
+            return Ok(());
+        }
         let namespaces = self.builtin("", "v1", "namespaces")?;
         match self.get(&namespaces, namespace) {
             None => Err(Failure::not_found(&namespaces, namespace)),

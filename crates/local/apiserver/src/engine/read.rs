@@ -15,7 +15,7 @@ use crate::forms::schema::Cause;
 use crate::forms::selector::{Fields, Labels};
 use crate::forms::table::Include;
 use crate::object::meta;
-use crate::store::{Object, Unavailable};
+use crate::store::{Listed, Object, Unavailable};
 
 /// What a list or watch chooses.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ impl Api {
     }
 
     /// What the call's namespace and selectors choose now.
-    pub(crate) fn select(&self, call: &Call) -> Outcome<Vec<(Arc<str>, Arc<Object>)>> {
+    pub(crate) fn select(&self, call: &Call) -> Outcome<Listed> {
         let selection = Selection::read(call)?;
         let mut objects = self.store.lock().list(&call.resource.storage, namespace(call));
         objects.retain(|(_, object)| selection.matches(&object.value));
@@ -116,6 +116,8 @@ impl Api {
     pub(crate) async fn list(&self, call: &Call) -> Outcome<Answer> {
         let query = &call.query;
         check_options(call)?;
+        check_table(call)?;
+        query.number("timeoutSeconds")?;
         let selection = Selection::read(call)?;
         let limit = usize::try_from(query.number("limit")?.unwrap_or(0)).unwrap_or(0);
         let asked = query.revision("resourceVersion")?.unwrap_or(0);
@@ -161,7 +163,7 @@ pub(crate) fn namespace(call: &Call) -> Option<&str> {
 }
 
 fn page(
-    objects: Vec<(Arc<str>, Arc<Object>)>,
+    objects: Listed,
     selection: &Selection,
     token: Option<&Token>,
     limit: usize,
@@ -260,6 +262,18 @@ fn check_options(call: &Call) -> Outcome<()> {
     }
 }
 
+/// # Errors
+/// 400 for a Table with objects in a form that does not exist.
+pub(crate) fn check_table(call: &Call) -> Outcome<()> {
+    match call.query.get("includeObject") {
+        "" | "Metadata" | "Object" | "None" => Ok(()),
+        _ if call.wanted.shape != Shape::Table => Ok(()),
+        other => Err(Failure::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: \"{other}\": must be 'Metadata', 'Object', 'None', or empty"
+        ))),
+    }
+}
+
 pub(crate) fn unknown_match(value: &str) -> Cause {
     Cause {
         reason: "FieldValueNotSupported",
@@ -309,6 +323,11 @@ pub(crate) fn list_answer(call: &Call, objects: &[Arc<Object>], metadata: &Value
             answer::json_value(200, &list, call.wanted)
         }
         Shape::Plain => {
+            let mut metadata = metadata.clone();
+            if resource.custom.is_some() && metadata.get("continue").is_none() {
+                // Upstream's lists of custom resources always say it.
+                metadata["continue"] = "".into();
+            }
             let mut out =
                 Vec::with_capacity(256 + objects.iter().map(|object| object.json().len() + 64).sum::<usize>());
             out.extend_from_slice(

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::Value;
 
-use super::create::{Strictness, judge, object, same_kind, settle_namespace};
+use super::create::{Strictness, judge, mistyped, object, same_kind, settle_namespace, unknown};
 use super::{Api, Call, one, typed};
 use crate::answer::{self, Answer};
 use crate::failure::{Failure, Outcome};
-use crate::forms::patch::{self, PatchError, PatchErrorKind};
+use crate::forms::patch::{self, PatchErrorKind};
+use crate::forms::schema::Cause;
 use crate::lifecycle::{self, Part, released};
 use crate::object::{meta, set_finalizers, strings};
 use crate::resource::Resource;
@@ -97,11 +98,14 @@ impl Patch {
                 }
             },
         };
-        result.map_err(|PatchError { kind, message }| match kind {
-            PatchErrorKind::BadRequest => Failure::bad_request(message),
-            PatchErrorKind::TooLarge => Failure::new(413, "RequestEntityTooLarge", message),
-            PatchErrorKind::Invalid if self.form == Form::Json => Failure::unprocessable_patch(),
-            PatchErrorKind::Invalid => Failure::unprocessable(resource, &name, &message),
+        result.map_err(|error| {
+            tracing::debug!(name, detail = error.detail, "a patch does not apply");
+            match error.kind {
+                PatchErrorKind::BadRequest => Failure::bad_request(error.message),
+                PatchErrorKind::TooLarge => Failure::new(413, "RequestEntityTooLarge", error.message),
+                PatchErrorKind::Internal => Failure::new(500, "InternalError", error.message),
+                PatchErrorKind::Invalid => Failure::unprocessable_patch(),
+            }
         })
     }
 }
@@ -131,15 +135,25 @@ impl Api {
             _ => {}
         }
         settle_namespace(call, &mut sent)?;
-        if resource.custom.is_some() && meta(&sent, "resourceVersion").is_empty() {
-            let cause = crate::forms::schema::Cause {
+        let version = meta(&sent, "resourceVersion");
+        if !version.is_empty() && version.parse::<u64>().is_err() {
+            let why = format!("strconv.ParseUint: parsing \"{version}\": invalid syntax");
+            return Err(Failure::new(500, "", why));
+        }
+        if !resource.unconditional() && meta(&sent, "resourceVersion").is_empty() {
+            let cause = Cause {
                 reason: "FieldValueInvalid",
                 message: "Invalid value: 0: must be specified for an update".to_owned(),
                 field: "metadata.resourceVersion".to_owned(),
             };
-            // A custom resource that does not exist is still not found.
+            // One that does not exist is still not found.
             if self.get(resource, &call.key()).is_some() {
-                return Err(Failure::invalid(&resource.group, &resource.kind, &call.name, &[cause]));
+                return Err(Failure::invalid(
+                    &resource.group,
+                    &resource.plural,
+                    &call.name,
+                    &[cause],
+                ));
             }
         }
         if resource.group == "events.k8s.io" {
@@ -156,8 +170,16 @@ impl Api {
         let stored = self
             .modify(&storing, &call.key(), part, dry, |old| {
                 if !uid.is_empty() && uid != meta(&old.value, "uid") {
+                    let group = if resource.custom.is_some() {
+                        format!("{}/", resource.group)
+                    } else {
+                        String::new()
+                    };
                     let why = format!(
-                        "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                        "StorageError: invalid object, Code: 4, Key: /registry/{group}{}/{}, ResourceVersion: 0, \
+                         AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                        resource.plural,
+                        call.key(),
                         meta(&old.value, "uid")
                     );
                     return Err(Failure::conflict(resource, &call.name, &why));
@@ -190,7 +212,20 @@ impl Api {
                     return Err(misnamed(name, &call.name));
                 }
                 settle_namespace(call, &mut document)?;
-                warnings = judge(resource, &mut document, strictness)?;
+                warnings = match mistyped(resource, &document) {
+                    Some(why) => Err(why),
+                    None => judge(resource, unknown(resource, &document), strictness),
+                }
+                .map_err(|why| {
+                    let shown = serde_json::to_string(&document.to_string()).unwrap_or_default();
+                    let message = format!("Invalid value: {shown}: {why}");
+                    let cause = Cause {
+                        reason: "FieldValueInvalid",
+                        message,
+                        field: "patch".to_owned(),
+                    };
+                    Failure::invalid("", "", "", &[cause])
+                })?;
                 if resource.group == "events.k8s.io" {
                     document = events::from_events_group(&document);
                 }

@@ -136,23 +136,6 @@ async fn a_table_watch_tells_its_columns_once() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_asks_for_the_forgotten_past_is_told_to_start_again() {
-    let running = start().await;
-    let maps = api::<ConfigMap>(&running);
-    let made = create(&maps, config_map("c")).await;
-    let version = made.metadata.resource_version.unwrap();
-    for n in 0..=apiserver::limits::EVENTS {
-        let patch = json!({"data": {"n": n.to_string()}});
-        maps.patch("c", &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .unwrap();
-    }
-    let mut events = maps.watch(&WatchParams::default(), &version).await.unwrap().boxed();
-    let first = timeout(SOON, events.try_next()).await.unwrap().unwrap().unwrap();
-    assert!(matches!(first, WatchEvent::Error(status) if status.code == 410 && status.reason == "Expired"));
-}
-
-#[tokio::test]
 async fn more_watches_than_allowed_are_refused_with_a_time_to_retry() {
     let running = start().await;
     let mut open = Vec::new();

@@ -17,6 +17,15 @@ async fn errors_have_the_codes_and_reasons_that_clients_match_on() {
     let cases: &[(&str, &str, &str, &str, u16, &str)] = &[
         ("GET", &format!("{MAPS}/zzz"), "", "", 404, "NotFound"),
         ("GET", "/api/v1/nothings", "", "", 404, "NotFound"),
+        (
+            "GET",
+            "/api/v1/namespaces/default%2Fx/configmaps/c",
+            "",
+            "",
+            400,
+            "BadRequest",
+        ),
+        ("GET", &format!("{MAPS}/.."), "", "", 400, "BadRequest"),
         ("GET", "/apis/apps/v9", "", "", 404, "NotFound"),
         ("POST", MAPS, JSON, "garbage", 400, "BadRequest"),
         ("POST", MAPS, JSON, "[]", 400, "BadRequest"),
@@ -211,7 +220,7 @@ async fn bodies_and_heads_are_bounded() {
         (answer.code, &answer.json()["reason"]),
         (413, &json!("RequestEntityTooLarge"))
     );
-    let header = format!("X-Long: {}\r\n", "x".repeat(apiserver::limits::HEAD));
+    let header = format!("X-Long: {}\r\n", "x".repeat(4 * apiserver::limits::HEAD));
     assert_eq!(wire(&running, "GET", "/version", &header, b"").await.code, 431);
 }
 
@@ -306,4 +315,46 @@ async fn a_watch_of_one_object_sees_that_one_alone() {
     let lines: Vec<Value> = watched(&running, &format!("{MAPS}/b?watch=true&timeoutSeconds=1"), "").await;
     assert_eq!(lines.len(), 1);
     assert_eq!(lines[0]["object"]["metadata"]["name"], "b");
+}
+
+#[tokio::test]
+async fn a_list_goes_on_after_its_snapshot_is_forgotten_only_if_asked_to() {
+    let running = start().await;
+    let maps = api::<ConfigMap>(&running);
+    for name in ["a", "b", "c"] {
+        create(&maps, config_map(name)).await;
+    }
+    let token = r#"{"v":"meta.k8s.io/v1","rv":0,"start":"default/b"}"#;
+    let token = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, token);
+    let rest = wire(&running, "GET", &format!("{MAPS}?continue={token}"), "", b"")
+        .await
+        .json();
+    let names: Vec<_> = rest["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["metadata"]["name"])
+        .collect();
+    assert_eq!(names, ["b", "c"]);
+}
+
+#[tokio::test]
+async fn big_answers_are_compressed_when_asked_and_watches_never() {
+    let running = start().await;
+    let maps = api::<ConfigMap>(&running);
+    let big = "x".repeat(apiserver::limits::GZIP);
+    create(&maps, json!({"metadata": {"name": "big"}, "data": {"k": big}})).await;
+    let accept = "Accept-Encoding: gzip\r\n";
+    let list = wire(&running, "GET", MAPS, accept, b"").await;
+    assert_eq!(list.header("Content-Encoding"), Some("gzip"));
+    assert!(list.body.len() < apiserver::limits::GZIP / 10);
+    let watch = wire(
+        &running,
+        "GET",
+        &format!("{MAPS}?watch=true&timeoutSeconds=1"),
+        accept,
+        b"",
+    )
+    .await;
+    assert_eq!(watch.header("Content-Encoding"), None);
 }

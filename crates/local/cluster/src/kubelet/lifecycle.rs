@@ -125,7 +125,6 @@ impl Life {
         let Some(state) = &status.state else { return };
         if let Some(running) = &state.running {
             self.ever_ran = true;
-            self.restarts = self.restarts.saturating_add(1);
             self.last = Some(ContainerStateTerminated {
                 exit_code: 137,
                 signal: Some(9),
@@ -138,14 +137,12 @@ impl Life {
         } else if let Some(ended) = &state.terminated {
             self.ever_ran = true;
             if self.policy(policy).after(ended.exit_code) {
-                self.restarts = self.restarts.saturating_add(1);
                 self.last = Some(ended.clone());
             } else {
                 self.phase = Phase::Terminated(ended.clone());
             }
         } else if self.last.is_some() {
             self.ever_ran = true;
-            self.restarts = self.restarts.saturating_add(1);
         }
     }
 
@@ -163,8 +160,14 @@ impl Life {
         }
     }
 
+    /// The number of its next run, from zero.
+    pub(crate) fn next_run(&self) -> i32 {
+        self.restarts.saturating_add(i32::from(self.ever_ran))
+    }
+
     /// Its process was made.
     pub(crate) fn on_started(&mut self, pid: i32, since: Time, now: Instant) {
+        self.restarts = self.next_run();
         self.phase = Phase::Running { since, began: now, pid };
         self.ever_ran = true;
         self.started = self.spec.startup_probe.is_none();
@@ -212,7 +215,6 @@ impl Life {
             self.phase = Phase::Terminated(ended);
             return None;
         }
-        self.restarts = self.restarts.saturating_add(1);
         self.last = Some(ended);
         let pause = backoff.after(self.pause, ran);
         self.pause = Some(pause);
@@ -233,7 +235,6 @@ impl Life {
         self.on_exit(exit, Restart::Never, &Backoff::default(), "", (at, now));
         // A sidecar's own policy would have it come back.
         if let (Phase::Waiting { .. }, Some(ended)) = (&self.phase, self.last.take()) {
-            self.restarts -= 1;
             self.phase = Phase::Terminated(ended);
         }
     }
@@ -249,11 +250,6 @@ impl Life {
             Phase::Running { .. } => self.is_sidecar() && self.started,
             _ => self.is_sidecar() && self.ever_ran,
         }
-    }
-
-    /// Its process is there or about to be.
-    pub(crate) fn has_process(&self) -> bool {
-        matches!(self.phase, Phase::Starting | Phase::Running { .. })
     }
 
     /// As the API shows it.

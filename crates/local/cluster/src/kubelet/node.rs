@@ -107,10 +107,8 @@ impl NodeSpec {
                 condition("PIDPressure", "False", "KubeletHasSufficientPID", "processes are not counted"),
                 state,
             ],
-            "addresses": [
-                {"type": "InternalIP", "address": "127.0.0.1"},
-                {"type": "Hostname", "address": self.name},
-            ],
+            // No Hostname: an API server would look it up in vain when it asks for logs.
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
             "nodeInfo": {
                 "architecture": self.labels()["kubernetes.io/arch"],

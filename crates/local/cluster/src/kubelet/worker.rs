@@ -232,9 +232,9 @@ impl Worker {
         let (place, messages) = (self.place.clone(), self.messages.clone());
         let life = &mut self.lives[index];
         life.phase = Phase::Starting;
-        let (spec, restarts) = (life.spec.clone(), life.restarts);
+        let (spec, run) = (life.spec.clone(), life.next_run());
         let task = tokio::spawn(async move {
-            match container::start(&context, &pod, spec, &place, restarts).await {
+            match container::start(&context, &pod, spec, &place, run).await {
                 Ok((mut running, started)) => {
                     // The worker outlives its runs, so sending fails only when all is over.
                     let _ = messages.send(Message::Started(index, Ok(started))).await;
