@@ -31,7 +31,9 @@ pub(crate) async fn serve(
     tokio::spawn(async move {
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else { return };
+            let Ok(permit) = permits.clone().acquire_owned().await else {
+                return;
+            };
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
@@ -73,10 +75,16 @@ fn answer(
         "/variants" => (StatusCode::OK, json, to_json(&handle.variants())),
         "/decisions" => (StatusCode::OK, json, to_json(&handle.decisions())),
         "/healthz" | "/readyz" => (StatusCode::OK, text, "ok\n".to_owned()),
-        _ => (StatusCode::NOT_FOUND, text, "there is /metrics, /variants, /decisions, /healthz and /readyz\n".to_owned()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            text,
+            "there is /metrics, /variants, /decisions, /healthz and /readyz\n".to_owned(),
+        ),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     std::future::ready(Ok(response))
 }

@@ -102,7 +102,13 @@ pub fn decide(view: &ModelView, policy: &Policy, memory: &mut Memory, now: Insta
     if let Some((_, why)) = &load.gateway_silent {
         explanation.bounds.push(why.clone());
     }
-    Decision { model: view.model.clone(), namespace: view.namespace.clone(), variants, sentence, explanation }
+    Decision {
+        model: view.model.clone(),
+        namespace: view.namespace.clone(),
+        variants,
+        sentence,
+        explanation,
+    }
 }
 
 /// Chooses the course and moves the targets along it.
@@ -116,7 +122,9 @@ fn steer(
     obstacles: &mut Obstacles,
 ) -> Course {
     // A need is part of the window even while the answer is "more".
-    let peak = load.covered().then(|| memory.peak(said.needs_to_keep, policy.down_after, now));
+    let peak = load
+        .covered()
+        .then(|| memory.peak(said.needs_to_keep, policy.down_after, now));
     if load.blind() {
         return Course::Blind;
     }
@@ -131,19 +139,28 @@ fn steer(
         return if *targets == before && obstacles.at_maximum.is_empty() && obstacles.not_starting.is_empty() {
             Course::Starting { cause: cause.clone() }
         } else {
-            Course::Up { reason: *reason, cause: cause.clone() }
+            Course::Up {
+                reason: *reason,
+                cause: cause.clone(),
+            }
         };
     }
     let Some(peak) = peak else {
         let mut fewer = targets.clone();
         fewer.lower(said.needs_to_keep, load, &mut Obstacles::default());
-        return if fewer == *targets { Course::Hold } else { Course::Uncovered };
+        return if fewer == *targets {
+            Course::Hold
+        } else {
+            Course::Uncovered
+        };
     };
     if memory.idle_for(now) >= policy.zero_after && load.known_idle() {
         targets.lower_to_minimum(load, obstacles);
         return Course::Idle;
     }
-    let watched = memory.covered_since.map_or_else(Default::default, |since| now.since(since));
+    let watched = memory
+        .covered_since
+        .map_or_else(Default::default, |since| now.since(since));
     let mut fewer = targets.clone();
     let mut bounds = Obstacles::default();
     if watched >= policy.down_after {
@@ -164,7 +181,10 @@ fn steer(
     Course::Stabilizing { left }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the sentence draws on everything the decision was taken from")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the sentence draws on everything the decision was taken from"
+)]
 fn sentence(
     view: &ModelView,
     load: &Load<'_>,
@@ -202,9 +222,17 @@ fn sentence(
             time(policy.down_after),
             rules::load_words(load)
         ),
-        Course::Uncovered => format!("fewer may do ({}), but {}", rules::load_words(load), uncovered_words(load)),
+        Course::Uncovered => format!(
+            "fewer may do ({}), but {}",
+            rules::load_words(load),
+            uncovered_words(load)
+        ),
         Course::Stabilizing { left } => {
-            format!("fewer would do ({}), if the load stays low for {} more", rules::load_words(load), time(*left))
+            format!(
+                "fewer would do ({}), if the load stays low for {} more",
+                rules::load_words(load),
+                time(*left)
+            )
         }
         Course::Hold if from == 0 => "nothing is asked of it".to_owned(),
         Course::Hold if load.coming() > 0 => {
@@ -218,7 +246,11 @@ fn sentence(
         [] => why,
         forced => format!("{}; {why}", forced.join("; ")),
     };
-    if moves.is_empty() { format!("{head}: {why}") } else { format!("{head}: {why}; {moves}") }
+    if moves.is_empty() {
+        format!("{head}: {why}")
+    } else {
+        format!("{head}: {why}; {moves}")
+    }
 }
 
 fn uncovered_words(load: &Load<'_>) -> String {
@@ -310,7 +342,9 @@ fn reason_of(
 
 /// Whether another variant serves for less per slot.
 fn cheaper_serves(stand: &Stand<'_>, load: &Load<'_>) -> bool {
-    load.stands.iter().any(|other| other.variant.wanted > 0 && other.unit_cost() < stand.unit_cost())
+    load.stands
+        .iter()
+        .any(|other| other.variant.wanted > 0 && other.unit_cost() < stand.unit_cost())
 }
 
 fn variant_sentence(view: &ModelView, stand: &Stand<'_>, from: u32, to: u32, reason: Reason, all: &str) -> String {
@@ -320,7 +354,10 @@ fn variant_sentence(view: &ModelView, stand: &Stand<'_>, from: u32, to: u32, rea
             format!("{name} stays at {to}: cheaper variants cover the demand ({all})")
         }
         Reason::NotStarting => {
-            format!("{name} stays at {to}: {} ({all})", stand.stuck_why.as_deref().unwrap_or("its replicas do not start"))
+            format!(
+                "{name} stays at {to}: {} ({all})",
+                stand.stuck_why.as_deref().unwrap_or("its replicas do not start")
+            )
         }
         _ => all.to_owned(),
     }
@@ -331,8 +368,17 @@ fn metrics_of(view: &ModelView, stand: &Stand<'_>, load: &Load<'_>) -> Metrics {
     let mut parts = Vec::new();
     let ready = stand.ready_replicas.len();
     if !stand.silent.is_empty() {
-        word = stand.silent.iter().map(|(_, word, _)| *word).max().unwrap_or(MetricsWord::Missing);
-        let names: Vec<String> = stand.silent.iter().map(|(name, _, why)| format!("{name} ({why})")).collect();
+        word = stand
+            .silent
+            .iter()
+            .map(|(_, word, _)| *word)
+            .max()
+            .unwrap_or(MetricsWord::Missing);
+        let names: Vec<String> = stand
+            .silent
+            .iter()
+            .map(|(name, _, why)| format!("{name} ({why})"))
+            .collect();
         parts.push(format!(
             "{} of {} without fresh signals: {}",
             stand.silent.len(),
@@ -340,7 +386,10 @@ fn metrics_of(view: &ModelView, stand: &Stand<'_>, load: &Load<'_>) -> Metrics {
             crate::words::some_of(&names)
         ));
     } else if ready > 0 {
-        parts.push(format!("all signals of {} are fresh", count(ready, "ready replica", "ready replicas")));
+        parts.push(format!(
+            "all signals of {} are fresh",
+            count(ready, "ready replica", "ready replicas")
+        ));
     } else {
         parts.push("no ready replica to measure".to_owned());
     }
@@ -356,7 +405,10 @@ fn metrics_of(view: &ModelView, stand: &Stand<'_>, load: &Load<'_>) -> Metrics {
         }
         (None, GatewayView::Absent) => {}
     }
-    Metrics { word, says: parts.join("; ") }
+    Metrics {
+        word,
+        says: parts.join("; "),
+    }
 }
 
 #[cfg(test)]

@@ -96,8 +96,15 @@ impl<'a> Load<'a> {
                 memory.learn_slots(&variant.name, slots);
             }
         }
-        let known: Vec<f64> = variants.iter().filter_map(|variant| memory.slots_of(&variant.name)).collect();
-        let usual = if known.is_empty() { 1.0 } else { known.iter().sum::<f64>() / known.len() as f64 };
+        let known: Vec<f64> = variants
+            .iter()
+            .filter_map(|variant| memory.slots_of(&variant.name))
+            .collect();
+        let usual = if known.is_empty() {
+            1.0
+        } else {
+            known.iter().sum::<f64>() / known.len() as f64
+        };
         let stands: Vec<Stand<'_>> = variants
             .into_iter()
             .map(|variant| {
@@ -108,7 +115,11 @@ impl<'a> Load<'a> {
 
         let (demand, gateway_silent) = gateway(&view.gateway, policy, now);
         let fresh = |signal: &Signal<f64>| signal.fresh(now, policy.max_age).map(|seen| seen.value);
-        let ready = || stands.iter().flat_map(|stand| stand.ready_replicas.iter().map(move |r| (stand.slots, *r)));
+        let ready = || {
+            stands
+                .iter()
+                .flat_map(|stand| stand.ready_replicas.iter().map(move |r| (stand.slots, *r)))
+        };
 
         let mut judged = 0;
         let mut saturated = 0;
@@ -124,7 +135,10 @@ impl<'a> Load<'a> {
         let waiting = spread(ready().map(|(slots, replica)| (slots, fresh(&replica.waiting))));
         // Per slot, so that a silent replica counts as busy as the others are.
         let at_replicas = spread(ready().map(|(slots, r)| (slots, at_replica(r, &fresh).map(|busy| busy / slots))));
-        let busy = match (at_replicas.map(|spread| spread.total), demand.map(|demand| demand.in_flight as f64)) {
+        let busy = match (
+            at_replicas.map(|spread| spread.total),
+            demand.map(|demand| demand.in_flight as f64),
+        ) {
             (Some(seen), Some(sent)) => Some(seen.max(sent)),
             (seen, sent) => seen.or(sent),
         };
@@ -184,12 +198,18 @@ impl<'a> Load<'a> {
 
     /// Slots that serve now.
     pub(crate) fn ready_capacity(&self) -> f64 {
-        self.stands.iter().map(|stand| f64::from(stand.ready) * stand.slots).sum()
+        self.stands
+            .iter()
+            .map(|stand| f64::from(stand.ready) * stand.slots)
+            .sum()
     }
 
     /// Slots that serve now or will.
     pub(crate) fn live_capacity(&self) -> f64 {
-        self.stands.iter().map(|stand| f64::from(stand.live_at(stand.variant.wanted)) * stand.slots).sum()
+        self.stands
+            .iter()
+            .map(|stand| f64::from(stand.live_at(stand.variant.wanted)) * stand.slots)
+            .sum()
     }
 
     pub(crate) fn coming(&self) -> u32 {
@@ -203,14 +223,23 @@ impl<'a> Load<'a> {
     /// One number to tell the same load at another time: arrivals where a
     /// gateway counts them, else the requests at replicas.
     pub(crate) fn measure(&self) -> f64 {
-        self.demand.and_then(|demand| demand.arrival_rate).or(self.busy).unwrap_or(0.0)
+        self.demand
+            .and_then(|demand| demand.arrival_rate)
+            .or(self.busy)
+            .unwrap_or(0.0)
     }
 }
 
 /// Slots one replica of `variant` is known to have.
 fn slots_seen(variant: &VariantView) -> Option<f64> {
-    let seen = variant.replicas.iter().filter_map(|replica| replica.slots.last()).map(|seen| seen.value);
-    seen.chain(variant.slots).filter(|slots| slots.is_finite() && *slots > 0.0).reduce(f64::min)
+    let seen = variant
+        .replicas
+        .iter()
+        .filter_map(|replica| replica.slots.last())
+        .map(|seen| seen.value);
+    seen.chain(variant.slots)
+        .filter(|slots| slots.is_finite() && *slots > 0.0)
+        .reduce(f64::min)
 }
 
 /// Requests at a replica: what we sent, or what it says if that is more.
@@ -239,7 +268,11 @@ fn spread(values: impl Iterator<Item = (f64, Option<f64>)>) -> Option<Spread> {
         return None;
     }
     let mean = sum / heard;
-    Some(Spread { mean, max, total: if heard < all { mean * all } else { sum } })
+    Some(Spread {
+        mean,
+        max,
+        total: if heard < all { mean * all } else { sum },
+    })
 }
 
 /// Slots that serve the present arrivals and work the backlog off within
@@ -252,7 +285,9 @@ fn slots_asked(busy: Option<f64>, demand: Option<&Demand>, service: f64, drain: 
     if queued == 0.0 {
         return Some(busy);
     }
-    let Some(arrivals) = demand.arrival_rate else { return Some(busy + queued) };
+    let Some(arrivals) = demand.arrival_rate else {
+        return Some(busy + queued);
+    };
     let backlog = queued * service / drain.as_secs_f64().max(0.001);
     Some((arrivals * service + backlog).clamp(busy + 1.0, busy + queued.max(1.0)))
 }
@@ -262,17 +297,23 @@ fn gateway<'a>(
     policy: &Policy,
     now: Instant,
 ) -> (Option<&'a Demand>, Option<(MetricsWord, String)>) {
-    let GatewayView::Present { demand, silent } = view else { return (None, None) };
+    let GatewayView::Present { demand, silent } = view else {
+        return (None, None);
+    };
     let fresh = demand.fresh(now, policy.max_age).map(|seen| &seen.value);
     let wrong = match demand {
         Signal::Missing { why, .. } => Some((MetricsWord::Missing, format!("gateway: {why}"))),
         Signal::Observed(seen) if fresh.is_none() => {
             let age = words::time(now.since(seen.at));
-            Some((MetricsWord::Stale, format!("gateway: last heard of {age} ago; is it running and reachable?")))
+            Some((
+                MetricsWord::Stale,
+                format!("gateway: last heard of {age} ago; is it running and reachable?"),
+            ))
         }
-        Signal::Observed(_) if !silent.is_empty() => {
-            Some((MetricsWord::Missing, format!("gateway: no answer from {}", words::some_of(silent))))
-        }
+        Signal::Observed(_) if !silent.is_empty() => Some((
+            MetricsWord::Missing,
+            format!("gateway: no answer from {}", words::some_of(silent)),
+        )),
         Signal::Observed(_) => None,
     };
     (fresh, wrong)
@@ -292,7 +333,11 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
             }
             ReplicaState::Pending { since } => {
                 stuck_pods += 1;
-                stuck_why.get_or_insert(format!("{} not ready for {}", replica.name, words::time(now.since(*since))));
+                stuck_why.get_or_insert(format!(
+                    "{} not ready for {}",
+                    replica.name,
+                    words::time(now.since(*since))
+                ));
             }
             ReplicaState::Unschedulable { why, .. } => {
                 stuck_pods += 1;
@@ -300,10 +345,15 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
             }
         }
     }
-    let silent = ready_replicas.iter().filter_map(|replica| silence(replica, policy, now)).collect();
+    let silent = ready_replicas
+        .iter()
+        .filter_map(|replica| silence(replica, policy, now))
+        .collect();
 
     // A replica too many is one about to go: it carries load, but is no capacity.
-    let ready = u32::try_from(ready_replicas.len()).unwrap_or(u32::MAX).min(variant.wanted);
+    let ready = u32::try_from(ready_replicas.len())
+        .unwrap_or(u32::MAX)
+        .min(variant.wanted);
     let starting = starting.min(variant.wanted - ready);
     let stuck_pods = stuck_pods.min(variant.wanted - ready - starting);
     let absent = variant.wanted - ready - starting - stuck_pods;
@@ -311,10 +361,16 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
     let given_up = absent > 0 && absent_for > policy.pending_timeout;
     if given_up {
         let lacks = words::count(absent as usize, "replica", "replicas");
-        stuck_why.get_or_insert(format!("{lacks} asked for {} ago and not created", words::time(absent_for)));
+        stuck_why.get_or_insert(format!(
+            "{lacks} asked for {} ago and not created",
+            words::time(absent_for)
+        ));
     }
-    let (coming, stuck) =
-        if given_up { (starting, stuck_pods + absent) } else { (starting + absent, stuck_pods) };
+    let (coming, stuck) = if given_up {
+        (starting, stuck_pods + absent)
+    } else {
+        (starting + absent, stuck_pods)
+    };
     Stand {
         variant,
         slots,
@@ -333,12 +389,15 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
 /// What of a ready replica is missing or stale among the signals a scale-down needs.
 fn silence(replica: &ReplicaView, policy: &Policy, now: Instant) -> Option<(String, MetricsWord, String)> {
     let needed = [&replica.kv, &replica.running, &replica.waiting];
-    let worst = needed.into_iter().find(|signal| signal.fresh(now, policy.max_age).is_none())?;
+    let worst = needed
+        .into_iter()
+        .find(|signal| signal.fresh(now, policy.max_age).is_none())?;
     let (word, why) = match worst {
         Signal::Missing { why, .. } => (MetricsWord::Missing, why.clone()),
-        Signal::Observed(seen) => {
-            (MetricsWord::Stale, format!("last heard of {} ago", words::time(now.since(seen.at))))
-        }
+        Signal::Observed(seen) => (
+            MetricsWord::Stale,
+            format!("last heard of {} ago", words::time(now.since(seen.at))),
+        ),
     };
     Some((replica.name.clone(), word, why))
 }

@@ -106,7 +106,11 @@ impl Memory {
     /// law gives too long a time.
     pub(crate) fn learn_service(&mut self, seconds: f64, assumed: Duration, now: Instant) {
         let (at, known) = self.service.unwrap_or((now, assumed.as_secs_f64()));
-        let over = if seconds < known { SERVICE_FALLS_IN } else { SERVICE_RISES_IN };
+        let over = if seconds < known {
+            SERVICE_FALLS_IN
+        } else {
+            SERVICE_RISES_IN
+        };
         let weight = 1.0 - (-now.since(at).as_secs_f64() / over.as_secs_f64()).exp();
         self.service = Some((now.max(at), known + (seconds - known) * weight));
     }
@@ -161,14 +165,23 @@ impl Memory {
 
     /// How long until the window holds nothing above `need`, if nothing comes up.
     pub(crate) fn time_to_lower(&self, need: f64, window: Duration, now: Instant) -> Duration {
-        let highest = self.peaks.iter().rev().find(|(_, known)| *known > need).map(|(at, _)| *at);
+        let highest = self
+            .peaks
+            .iter()
+            .rev()
+            .find(|(_, known)| *known > need)
+            .map(|(at, _)| *at);
         let last = highest.max(self.covered_since).unwrap_or(now);
         window.saturating_sub(now.since(last))
     }
 
     /// Remembers a scale-down, to see whether the load fits what is left.
     pub(crate) fn note_down(&mut self, capacity_before: f64, measure: f64, now: Instant) {
-        self.last_down = Some(LastDown { at: now, capacity_before, measure });
+        self.last_down = Some(LastDown {
+            at: now,
+            capacity_before,
+            measure,
+        });
     }
 
     /// A rule asks for more. If that is the load of the last scale-down, it did
@@ -178,7 +191,10 @@ impl Memory {
             && now.since(down.at) <= policy.down_after * PROBATION
             && measure <= down.measure * SAME_LOAD
         {
-            self.floor = Some(Floor { capacity: down.capacity_before, measure: down.measure });
+            self.floor = Some(Floor {
+                capacity: down.capacity_before,
+                measure: down.measure,
+            });
         }
     }
 

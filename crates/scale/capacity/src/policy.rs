@@ -98,7 +98,12 @@ impl Policy {
     pub fn validate(&self) -> Result<(), PolicyError> {
         let share = |value: f64| value > 0.0 && value <= 1.0;
         let rules = [
-            ("kvCacheThreshold", self.kv_cache_threshold, share(self.kv_cache_threshold), "must be above 0, at most 1"),
+            (
+                "kvCacheThreshold",
+                self.kv_cache_threshold,
+                share(self.kv_cache_threshold),
+                "must be above 0, at most 1",
+            ),
             (
                 "kvSpareTrigger",
                 self.kv_spare_trigger,
@@ -117,8 +122,18 @@ impl Policy {
                 (0.0..self.queue_length_threshold).contains(&self.queue_spare_trigger),
                 "must be at least 0 and below queueLengthThreshold",
             ),
-            ("saturatedShare", self.saturated_share, share(self.saturated_share), "must be above 0, at most 1"),
-            ("slotTrigger", self.slot_trigger, share(self.slot_trigger), "must be above 0, at most 1"),
+            (
+                "saturatedShare",
+                self.saturated_share,
+                share(self.saturated_share),
+                "must be above 0, at most 1",
+            ),
+            (
+                "slotTrigger",
+                self.slot_trigger,
+                share(self.slot_trigger),
+                "must be above 0, at most 1",
+            ),
             (
                 "targetUtilisation",
                 self.target_utilisation,

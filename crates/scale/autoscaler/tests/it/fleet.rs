@@ -5,7 +5,9 @@ use autoscaler::{Config, Running};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -57,7 +59,10 @@ fn read<T: DeserializeOwned>(value: Value) -> T {
 
 impl Fleet {
     pub async fn start() -> Self {
-        let options = apiserver::Options { listen: ([127, 0, 0, 1], 0).into(), data_dir: None };
+        let options = apiserver::Options {
+            listen: ([127, 0, 0, 1], 0).into(),
+            data_dir: None,
+        };
         let api = apiserver::serve(options).await.unwrap();
         let uri = format!("http://{}", api.address).parse().unwrap();
         let client = Client::try_from(kube::Config::new(uri)).unwrap();
@@ -66,14 +71,28 @@ impl Fleet {
             crds.create(&PostParams::default(), &crd).await.unwrap();
         }
         let stop = CancellationToken::new();
-        let fleet = Self { client, _api: api, _stops: stop.clone().drop_guard(), stop };
-        fleet.until("the kind", async || fleet.variants().list(&ListParams::default()).await.is_ok()).await;
+        let fleet = Self {
+            client,
+            _api: api,
+            _stops: stop.clone().drop_guard(),
+            stop,
+        };
+        fleet
+            .until("the kind", async || {
+                fleet.variants().list(&ListParams::default()).await.is_ok()
+            })
+            .await;
         fleet
     }
 
     pub async fn autoscaler(&self, config: Config) -> Running {
-        let config = Config { namespace: Some(NAMESPACE.to_owned()), ..config };
-        autoscaler::start(self.client.clone(), config, self.stop.child_token()).await.unwrap()
+        let config = Config {
+            namespace: Some(NAMESPACE.to_owned()),
+            ..config
+        };
+        autoscaler::start(self.client.clone(), config, self.stop.child_token())
+            .await
+            .unwrap()
     }
 
     fn variants(&self) -> Api<DynamicObject> {
@@ -101,7 +120,10 @@ impl Fleet {
                 },
             },
         });
-        self.deployments().create(&PostParams::default(), &read(deployment)).await.unwrap();
+        self.deployments()
+            .create(&PostParams::default(), &read(deployment))
+            .await
+            .unwrap();
     }
 
     /// A VariantAutoscaling for the Deployment of its name.
@@ -110,11 +132,17 @@ impl Fleet {
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let object = json!({"apiVersion": "llmd.ai/v1alpha1", "kind": "VariantAutoscaling",
             "metadata": {"name": name}, "spec": spec});
-        self.variants().create(&PostParams::default(), &read(object)).await.unwrap();
+        self.variants()
+            .create(&PostParams::default(), &read(object))
+            .await
+            .unwrap();
     }
 
     pub async fn patch(&self, name: &str, patch: Value) {
-        self.variants().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        self.variants()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
     }
 
     pub async fn remove_variant(&self, name: &str) {
@@ -126,7 +154,14 @@ impl Fleet {
     }
 
     pub async fn replicas(&self, deployment: &str) -> i32 {
-        self.deployments().get(deployment).await.unwrap().spec.unwrap().replicas.unwrap_or(0)
+        self.deployments()
+            .get(deployment)
+            .await
+            .unwrap()
+            .spec
+            .unwrap()
+            .replicas
+            .unwrap_or(0)
     }
 
     /// A ready Pod of a Deployment, with a metrics server of its own.
@@ -149,7 +184,9 @@ impl Fleet {
             "phase": "Running", "podIP": bound.ip().to_string(), "podIPs": [{"ip": bound.ip().to_string()}],
             "conditions": [{"type": "Ready", "status": "True"}],
         }});
-        pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await
+            .unwrap();
         FakePod(page)
     }
 
@@ -162,7 +199,8 @@ impl Fleet {
         };
         let listed = events.list(&ListParams::default()).await.unwrap();
         let ours = listed.items.into_iter().filter(about);
-        ours.map(|event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default())).collect()
+        ours.map(|event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default()))
+            .collect()
     }
 
     /// Waits until `holds`, and not for ever.
@@ -174,7 +212,10 @@ impl Fleet {
         };
         if tokio::time::timeout(DEADLINE, wait).await.is_err() {
             let listed = self.variants().list(&ListParams::default()).await.unwrap();
-            panic!("waited in vain for {what}: {}", serde_json::to_string_pretty(&listed.items).unwrap());
+            panic!(
+                "waited in vain for {what}: {}",
+                serde_json::to_string_pretty(&listed.items).unwrap()
+            );
         }
     }
 }
@@ -182,7 +223,10 @@ impl Fleet {
 /// A condition of an object; null if it has none of this type.
 pub fn condition(object: &Value, kind: &str) -> Value {
     let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
+    conditions
+        .into_iter()
+        .find(|condition| condition["type"] == kind)
+        .unwrap_or_default()
 }
 
 /// The body of a GET, read until the server closes.

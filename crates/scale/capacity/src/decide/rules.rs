@@ -31,7 +31,10 @@ pub(super) struct Said {
 /// `targets` are the replicas asked for, within bounds: what they come to is
 /// what there is to compare with.
 pub(super) fn ask(load: &Load<'_>, targets: &Targets, policy: &Policy, memory: &mut Memory, now: Instant) -> Said {
-    let have = Have { slots: targets.live_capacity(load), coming: targets.coming(load) };
+    let have = Have {
+        slots: targets.live_capacity(load),
+        coming: targets.coming(load),
+    };
     let lasting = &mut |rule, above, urgent| {
         let lasts = memory.above_for(rule, above, now) >= policy.up_after;
         above && (urgent || lasts)
@@ -93,7 +96,17 @@ struct Rule {
 }
 
 fn rule(name: &'static str, verdict: Verdict, needs: Option<f64>, keep: f64, says: String) -> Rule {
-    Rule { said: RuleSaid { rule: name, verdict, needs, says }, keep, reason: Reason::Saturated, cause: None }
+    Rule {
+        said: RuleSaid {
+            rule: name,
+            verdict,
+            needs,
+            says,
+        },
+        keep,
+        reason: Reason::Saturated,
+        cause: None,
+    }
 }
 
 /// Up or, when a capacity below `have` would do, down.
@@ -108,7 +121,13 @@ fn verdict(up: bool, keep: f64, have: Have) -> Verdict {
 fn kv_cache(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> Rule {
     const NAME: &str = "KvCache";
     let Some(kv) = load.kv else {
-        return rule(NAME, Verdict::Unknown, None, 0.0, "no ready replica tells its KV cache".to_owned());
+        return rule(
+            NAME,
+            Verdict::Unknown,
+            None,
+            0.0,
+            "no ready replica tells its KV cache".to_owned(),
+        );
     };
     let limit = policy.kv_limit();
     let above = kv.total > 0.0 && kv.total >= have.slots * limit - EPSILON;
@@ -133,7 +152,13 @@ fn kv_cache(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) 
 fn waiting_inside(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> Rule {
     const NAME: &str = "WaitingInside";
     let Some(waiting) = load.waiting else {
-        return rule(NAME, Verdict::Unknown, None, 0.0, "no ready replica tells its waiting requests".to_owned());
+        return rule(
+            NAME,
+            Verdict::Unknown,
+            None,
+            0.0,
+            "no ready replica tells its waiting requests".to_owned(),
+        );
     };
     let limit = policy.waiting_limit();
     // How many more this needs cannot be told from a queue's length, so it asks
@@ -147,7 +172,13 @@ fn waiting_inside(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting
         number(waiting.max),
         number(limit)
     );
-    let mut rule = rule(NAME, verdict(up, keep, have), up.then(|| one_more(have.slots)), keep, says);
+    let mut rule = rule(
+        NAME,
+        verdict(up, keep, have),
+        up.then(|| one_more(have.slots)),
+        keep,
+        says,
+    );
     rule.cause = Some(format!("{} waiting in each engine", number(waiting.mean)));
     rule
 }
@@ -155,7 +186,13 @@ fn waiting_inside(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting
 fn saturated_share(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> Rule {
     const NAME: &str = "SaturatedShare";
     if load.judged == 0 {
-        return rule(NAME, Verdict::Unknown, None, 0.0, "no ready replica can be judged".to_owned());
+        return rule(
+            NAME,
+            Verdict::Unknown,
+            None,
+            0.0,
+            "no ready replica can be judged".to_owned(),
+        );
     }
     let share = load.saturated as f64 / load.judged as f64;
     let above = share >= policy.saturated_share - EPSILON && have.coming == 0;
@@ -168,16 +205,25 @@ fn saturated_share(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lastin
         count(load.judged, "replica is", "replicas are"),
         percent(policy.saturated_share)
     );
-    let mut rule = rule(NAME, verdict(up, keep, have), up.then(|| one_more(have.slots)), keep, says);
-    rule.cause =
-        (load.saturated < load.judged).then(|| format!("{} of {} replicas full", load.saturated, load.judged));
+    let mut rule = rule(
+        NAME,
+        verdict(up, keep, have),
+        up.then(|| one_more(have.slots)),
+        keep,
+        says,
+    );
+    rule.cause = (load.saturated < load.judged).then(|| format!("{} of {} replicas full", load.saturated, load.judged));
     rule
 }
 
 fn slots(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> Rule {
     const NAME: &str = "Slots";
     let (true, Some(asked)) = (load.slots_known, load.slots_asked) else {
-        let says = if load.slots_known { "requests at replicas are not known" } else { "slots are not known" };
+        let says = if load.slots_known {
+            "requests at replicas are not known"
+        } else {
+            "slots are not known"
+        };
         return rule(NAME, Verdict::Unknown, None, 0.0, says.to_owned());
     };
     let above = asked > have.slots * policy.slot_trigger + EPSILON;
@@ -194,24 +240,43 @@ fn slots(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> 
         number(have.slots * policy.slot_trigger)
     );
     let mut rule = rule(NAME, verdict(up, keep, have), Some(needs), keep, says);
-    rule.cause =
-        Some(format!("{} of {} slots busy", number(load.busy.unwrap_or(0.0)), number(load.ready_capacity())));
+    rule.cause = Some(format!(
+        "{} of {} slots busy",
+        number(load.busy.unwrap_or(0.0)),
+        number(load.ready_capacity())
+    ));
     rule
 }
 
 fn queue_wait(load: &Load<'_>, policy: &Policy, have: Have) -> Rule {
     const NAME: &str = "QueueWait";
     let Some(demand) = load.demand else {
-        return rule(NAME, Verdict::Unknown, None, 0.0, "no gateway tells its queue".to_owned());
+        return rule(
+            NAME,
+            Verdict::Unknown,
+            None,
+            0.0,
+            "no gateway tells its queue".to_owned(),
+        );
     };
     let up = waits_long(load, policy) && have.coming == 0;
     let keep = if demand.queued > 0 { have.slots } else { 0.0 };
     let says = if demand.queued == 0 {
         "no request waits at the gateway".to_owned()
     } else {
-        format!("{}; more is asked for after {}", queue_words(load), time(policy.queue_wait))
+        format!(
+            "{}; more is asked for after {}",
+            queue_words(load),
+            time(policy.queue_wait)
+        )
     };
-    let mut rule = rule(NAME, verdict(up, keep, have), up.then(|| one_more(have.slots)), keep, says);
+    let mut rule = rule(
+        NAME,
+        verdict(up, keep, have),
+        up.then(|| one_more(have.slots)),
+        keep,
+        says,
+    );
     rule.reason = Reason::QueueWaiting;
     rule
 }
@@ -227,7 +292,13 @@ fn lesson(load: &Load<'_>, memory: &Memory, have: Have) -> Rule {
     } else {
         "no scale-down of such a load has failed".to_owned()
     };
-    rule("Lesson", verdict(false, keep, have), (keep > 0.0).then_some(keep), keep, says)
+    rule(
+        "Lesson",
+        verdict(false, keep, have),
+        (keep > 0.0).then_some(keep),
+        keep,
+        says,
+    )
 }
 
 /// Anything above what there is makes the plan add one replica.
@@ -251,7 +322,11 @@ pub(super) fn load_words(load: &Load<'_>) -> String {
     }
     match load.busy {
         Some(busy) if load.slots_known => {
-            parts.push(format!("{} of {} slots busy", number(busy), number(load.ready_capacity())));
+            parts.push(format!(
+                "{} of {} slots busy",
+                number(busy),
+                number(load.ready_capacity())
+            ));
         }
         Some(busy) => parts.push(format!("{} requests at replicas", number(busy))),
         None => {}
@@ -262,17 +337,15 @@ pub(super) fn load_words(load: &Load<'_>) -> String {
     if let Some(waiting) = load.waiting.filter(|waiting| waiting.max > 0.0) {
         parts.push(format!("{} waiting in each engine", number(waiting.mean)));
     }
-    if parts.is_empty() { "no load is known".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "no load is known".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 /// What would change the answer.
-pub(super) fn would_change(
-    load: &Load<'_>,
-    have: f64,
-    policy: &Policy,
-    memory: &Memory,
-    now: Instant,
-) -> Vec<String> {
+pub(super) fn would_change(load: &Load<'_>, have: f64, policy: &Policy, memory: &Memory, now: Instant) -> Vec<String> {
     let mut changes = Vec::new();
     if load.wanted() == 0 {
         changes.push("up: a request held at the gateway".to_owned());
@@ -284,19 +357,33 @@ pub(super) fn would_change(
     }
     if let Some(kv) = load.kv {
         let limit = percent(policy.kv_limit());
-        changes.push(format!("up: KV cache at {limit} or more on average (now {})", percent(kv.mean)));
+        changes.push(format!(
+            "up: KV cache at {limit} or more on average (now {})",
+            percent(kv.mean)
+        ));
     }
     if let Some(waiting) = load.waiting {
         let limit = number(policy.waiting_limit());
-        changes.push(format!("up: more than {limit} waiting in each engine (now {})", number(waiting.mean)));
+        changes.push(format!(
+            "up: more than {limit} waiting in each engine (now {})",
+            number(waiting.mean)
+        ));
     }
-    let least = load.stands.iter().filter(|stand| stand.ready > 0).map(|stand| stand.slots).reduce(f64::min);
+    let least = load
+        .stands
+        .iter()
+        .filter(|stand| stand.ready > 0)
+        .map(|stand| stand.slots)
+        .reduce(f64::min);
     if let Some(least) = least.filter(|least| load.ready_capacity() > *least)
         && load.slots_known
     {
         let fits = (load.ready_capacity() - least) * policy.slot_trigger * policy.after_down();
         let window = time(policy.down_after);
-        changes.push(format!("down: at most {} slots asked for during {window}, every signal fresh", number(fits)));
+        changes.push(format!(
+            "down: at most {} slots asked for during {window}, every signal fresh",
+            number(fits)
+        ));
     }
     if load.stands.iter().any(|stand| stand.variant.min == 0) {
         let (idle, after) = (time(memory.idle_for(now)), time(policy.zero_after));

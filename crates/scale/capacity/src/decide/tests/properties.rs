@@ -15,9 +15,22 @@ struct Spec {
 
 fn spec() -> impl Strategy<Value = Spec> {
     let replica = (0_u8..8, 0_u8..=100, 0_u8..30, 0_u8..10);
-    (0_u8..30, 0_u32..3, 0_u32..8, prop::option::of(1_u8..40), prop::collection::vec(replica, 0..6), 0_u32..3).prop_map(
-        |(cost, min, extra, slots, replicas, wanted_more)| Spec { cost, min, extra, slots, replicas, wanted_more },
+    (
+        0_u8..30,
+        0_u32..3,
+        0_u32..8,
+        prop::option::of(1_u8..40),
+        prop::collection::vec(replica, 0..6),
+        0_u32..3,
     )
+        .prop_map(|(cost, min, extra, slots, replicas, wanted_more)| Spec {
+            cost,
+            min,
+            extra,
+            slots,
+            replicas,
+            wanted_more,
+        })
 }
 
 fn variant(i: usize, spec: &Spec, load: f64) -> Variant {
@@ -32,7 +45,11 @@ fn variant(i: usize, spec: &Spec, load: f64) -> Variant {
             2 => variant.unschedulable(Duration::from_secs(u64::from(*running))),
             _ => {
                 let kv = (f64::from(*kv) / 100.0 * load).min(1.0);
-                variant.serving(kv, (f64::from(*running) * load).floor(), (f64::from(*waiting) * load).floor())
+                variant.serving(
+                    kv,
+                    (f64::from(*running) * load).floor(),
+                    (f64::from(*waiting) * load).floor(),
+                )
             }
         };
     }
@@ -61,13 +78,24 @@ fn scene(specs: &[Spec], gateway: Gateway, load: f64) -> Scene {
 }
 
 fn gateway() -> impl Strategy<Value = Gateway> {
-    prop::option::of((0_u64..60, 0_u64..5000, 0_u64..80, prop::option::of(0_u8..60), prop::option::of(0_u8..60)))
+    prop::option::of((
+        0_u64..60,
+        0_u64..5000,
+        0_u64..80,
+        prop::option::of(0_u8..60),
+        prop::option::of(0_u8..60),
+    ))
 }
 
 /// Carries a decision out: what is asked for changes, nothing else yet.
 fn carry_out(scene: &mut Scene, decision: &Decision) {
     for decided in &decision.variants {
-        let variant = scene.view.variants.iter_mut().find(|variant| variant.name == decided.name).unwrap();
+        let variant = scene
+            .view
+            .variants
+            .iter_mut()
+            .find(|variant| variant.name == decided.name)
+            .unwrap();
         variant.wanted = decided.to;
     }
 }

@@ -2,8 +2,8 @@
 //! to start, batches that slow each other down.
 
 use super::*;
-use proptest::test_runner::{RngAlgorithm, TestRng};
 use proptest::prelude::Rng;
+use proptest::test_runner::{RngAlgorithm, TestRng};
 
 const STEP: Duration = Duration::from_millis(500);
 
@@ -74,7 +74,11 @@ impl World {
         self.arrived += came as u64;
         self.queue += came;
         let capacity = f64::from(self.ready) * self.slots;
-        let fill = if capacity > 0.0 { (self.in_flight / capacity).min(1.0) } else { 0.0 };
+        let fill = if capacity > 0.0 {
+            (self.in_flight / capacity).min(1.0)
+        } else {
+            0.0
+        };
         let seconds = self.service.0 + self.service.1 * fill;
         let went = self.poisson(self.in_flight / seconds * dt).min(self.in_flight);
         self.in_flight -= went;
@@ -88,7 +92,11 @@ impl World {
 
     fn view(&self, now: Instant, min: u32, max: u32) -> ModelView {
         let wanted = self.ready + u32::try_from(self.starting.len()).unwrap();
-        let each = if self.ready > 0 { self.in_flight / f64::from(self.ready) } else { 0.0 };
+        let each = if self.ready > 0 {
+            self.in_flight / f64::from(self.ready)
+        } else {
+            0.0
+        };
         let seen = |value| Signal::observed(value, now, Source::Replica);
         let ready = (0..self.ready).map(|i| ReplicaView {
             kv: seen(each / self.slots * 0.6),
@@ -99,7 +107,12 @@ impl World {
             ..ReplicaView::unknown(format!("v-{i:03}"), ReplicaState::Ready, now, "not told")
         });
         let starting = self.starting.iter().enumerate().map(|(i, since)| {
-            ReplicaView::unknown(format!("w-{i:03}"), ReplicaState::Pending { since: *since }, now, "not ready")
+            ReplicaView::unknown(
+                format!("w-{i:03}"),
+                ReplicaState::Pending { since: *since },
+                now,
+                "not ready",
+            )
         });
         let demand = Demand {
             arrived: self.arrived,
@@ -168,7 +181,10 @@ fn constant_load_settles_and_stays() {
         let changes = run(&mut world, 3600, |_| rate, 1);
         let late: Vec<_> = changes.iter().filter(|(second, ..)| *second > 900).collect();
         // Chance alone overloads a fleet now and then; that must stay rare.
-        assert!(late.len() <= 4, "seed {seed}, {rate}/s, start-up {startup:?}: {changes:?}");
+        assert!(
+            late.len() <= 4,
+            "seed {seed}, {rate}/s, start-up {startup:?}: {changes:?}"
+        );
         assert!(world.queue < 8.0, "seed {seed}: {} wait", world.queue);
     }
 }
@@ -194,7 +210,11 @@ fn a_load_step_is_served_and_the_fleet_returns_to_its_minimum() {
         let (first, ..) = *changes.first().unwrap();
         assert!(first <= 12, "seed {seed}: first change {first} s");
         assert!(world.queue < 1.0 && world.ready >= 4, "seed {seed}: {changes:?}");
-        assert!(world.ready <= 10, "seed {seed}: {} replicas for 64 slots of load: {changes:?}", world.ready);
+        assert!(
+            world.ready <= 10,
+            "seed {seed}: {} replicas for 64 slots of load: {changes:?}",
+            world.ready
+        );
         let changes = run(&mut world, 120, |_| 0.0, 1);
         assert_eq!(world.ready, 1, "seed {seed}: {changes:?}");
     }
