@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_policy_that_makes_no_sense_names_the_key() {
-        let cases: [(&str, fn(&mut Policy)); 6] = [
+        type Spoil = fn(&mut Policy);
+        let cases: [(&str, Spoil); 6] = [
             ("kvCacheThreshold", |p| p.kv_cache_threshold = 1.5),
             ("kvCacheThreshold", |p| p.kv_cache_threshold = f64::NAN),
             ("kvSpareTrigger", |p| p.kv_spare_trigger = 0.9),

@@ -18,7 +18,8 @@ fn settled(mut scene: Scene) -> u32 {
 #[test]
 fn the_published_examples_scale_as_published() {
     let up = |from: usize, to: u32| to > u32::try_from(from).unwrap();
-    let cases: [(&str, &[(f64, f64)], fn(usize, u32) -> bool); 6] = [
+    type Case<'a> = (&'a str, &'a [(f64, f64)], fn(usize, u32) -> bool);
+    let cases: [Case<'_>; 6] = [
         (".75/2, .76/2 has .045 spare", &[(0.75, 2.0), (0.76, 2.0)], up),
         (
             ".20/1, .30/1, .25/1 has too much",
