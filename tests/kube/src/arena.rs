@@ -38,9 +38,20 @@ impl Ground {
     pub async fn prepare(tidegate: PathBuf, real: bool) -> Result<Self> {
         ensure!(tidegate.is_file(), "TIDEGATE_BIN={} is no file", tidegate.display());
         let kubectl = Binaries::find()?.path("kubectl");
-        let options = testkit::kube::Options { scheduler: true, controller_manager: true };
-        let plane = if real { Some(ControlPlane::start(&options).await?) } else { None };
-        Ok(Self { tidegate, kubectl, plane })
+        let options = testkit::kube::Options {
+            scheduler: true,
+            controller_manager: true,
+        };
+        let plane = if real {
+            Some(ControlPlane::start(&options).await?)
+        } else {
+            None
+        };
+        Ok(Self {
+            tidegate,
+            kubectl,
+            plane,
+        })
     }
 }
 
@@ -90,7 +101,13 @@ impl<'a> Arena<'a> {
         }
         let octet = 80 + u8::try_from(std::process::id() % 150)?;
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Ok(Self { ground, folder, fleet: fleet.map(str::to_owned), flags, octet })
+        Ok(Self {
+            ground,
+            folder,
+            fleet: fleet.map(str::to_owned),
+            flags,
+            octet,
+        })
     }
 
     /// The data folder.
@@ -111,7 +128,13 @@ impl<'a> Arena<'a> {
         let mut text = std::fs::read_to_string(self.file("terminal")).unwrap_or_default();
         let log = self.data().join("log");
         let mut files = vec![log.clone()];
-        files.extend(std::fs::read_dir(log).into_iter().flatten().flatten().map(|entry| entry.path()));
+        files.extend(
+            std::fs::read_dir(log)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path()),
+        );
         for file in files {
             text.push_str(&std::fs::read_to_string(file).unwrap_or_default());
         }
@@ -123,8 +146,13 @@ impl<'a> Arena<'a> {
     /// # Errors
     /// When it ends or is not up in time, with what it printed.
     pub async fn up(&self) -> Result<Up> {
-        self.up_on(&["127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()])
-            .await
+        self.up_on(&[
+            "127.0.0.1:0".to_owned(),
+            "127.0.0.1:0".to_owned(),
+            "127.0.0.1:0".to_owned(),
+            "127.0.0.1:0".to_owned(),
+        ])
+        .await
     }
 
     /// Starts it on given addresses: gateway, page, gateway's metrics, API.
@@ -132,13 +160,23 @@ impl<'a> Arena<'a> {
     /// # Errors
     /// As [`Self::up`].
     pub async fn up_on(&self, listen: &[String; 4]) -> Result<Up> {
-        let terminal = std::fs::File::options().create(true).append(true).open(self.file("terminal"))?;
+        let terminal = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.file("terminal"))?;
         let endpoints = self.data().join("endpoints.json");
         // One of a killed fleet would be taken for the new one's.
         let _ = std::fs::remove_file(&endpoints);
         let mut command = tokio::process::Command::new(&self.ground.tidegate);
         command.arg("up").arg("--data-dir").arg(self.data());
-        command.args(["--listen", &listen[0], "--dashboard", &listen[1], "--gateway-admin", &listen[2]]);
+        command.args([
+            "--listen",
+            &listen[0],
+            "--dashboard",
+            &listen[1],
+            "--gateway-admin",
+            &listen[2],
+        ]);
         command.args(["--pod-network", &format!("127.{}.0.0", self.octet)]);
         match &self.ground.plane {
             Some(plane) => command.arg("--kubeconfig").arg(plane.kubeconfig()),
@@ -161,14 +199,25 @@ impl<'a> Arena<'a> {
         let pid = child.id().context("tidegate ended at once")?;
         let addresses = wait_for(UP_WITHIN, async || {
             if let Ok(Some(status)) = child.try_wait() {
-                return Some(Err(anyhow::anyhow!("tidegate up ended: {status}\n{}", tail(&self.log()))));
+                return Some(Err(anyhow::anyhow!(
+                    "tidegate up ended: {status}\n{}",
+                    tail(&self.log())
+                )));
             }
             let text = std::fs::read_to_string(&endpoints).ok()?;
-            serde_json::from_str::<Value>(&text).ok().map(|value| read_addresses(&value))
+            serde_json::from_str::<Value>(&text)
+                .ok()
+                .map(|value| read_addresses(&value))
         })
         .await
         .with_context(|| format!("endpoints.json was not written\n{}", tail(&self.log())))??;
-        Ok(Up { child, pid, started, addresses, kubectl: self.ground.kubectl.clone() })
+        Ok(Up {
+            child,
+            pid,
+            started,
+            addresses,
+            kubectl: self.ground.kubectl.clone(),
+        })
     }
 
     /// `tidegate load` with these flags against a fleet; its JSON summary.
@@ -185,7 +234,10 @@ impl<'a> Arena<'a> {
             .await?;
         let text = String::from_utf8_lossy(&output.stdout);
         serde_json::from_str(&text).with_context(|| {
-            format!("tidegate load {flags}: {text}{}", String::from_utf8_lossy(&output.stderr))
+            format!(
+                "tidegate load {flags}: {text}{}",
+                String::from_utf8_lossy(&output.stderr)
+            )
         })
     }
 
@@ -209,7 +261,9 @@ impl<'a> Arena<'a> {
             "delete configmaps -l scenario --wait=false --ignore-not-found",
             "delete nodes --all --wait=true --ignore-not-found",
         ] {
-            testkit::kubectl(&self.ground.kubectl, plane.kubeconfig(), line).run().await?;
+            testkit::kubectl(&self.ground.kubectl, plane.kubeconfig(), line)
+                .run()
+                .await?;
         }
         Ok(())
     }
@@ -219,11 +273,24 @@ fn read_addresses(value: &Value) -> Result<Addresses> {
     let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
     let address = |name: &str| {
         let url = text(name);
-        url.split("://").nth(1).and_then(|rest| rest.split('/').next()).map(str::to_owned)
+        url.split("://")
+            .nth(1)
+            .and_then(|rest| rest.split('/').next())
+            .map(str::to_owned)
     };
-    let listening = ["gateway", "dashboard", "gateway_admin", "kubernetes"].iter().filter_map(|name| address(name)).collect();
-    let addresses = Addresses { gateway: text("gateway"), listening, kubeconfig: text("kubeconfig").into() };
-    ensure!(!addresses.gateway.is_empty(), "endpoints.json names no gateway: {value}");
+    let listening = ["gateway", "dashboard", "gateway_admin", "kubernetes"]
+        .iter()
+        .filter_map(|name| address(name))
+        .collect();
+    let addresses = Addresses {
+        gateway: text("gateway"),
+        listening,
+        kubeconfig: text("kubeconfig").into(),
+    };
+    ensure!(
+        !addresses.gateway.is_empty(),
+        "endpoints.json names no gateway: {value}"
+    );
     Ok(addresses)
 }
 
@@ -240,7 +307,9 @@ impl Up {
     /// # Errors
     /// When it cannot be started.
     pub async fn kubectl(&self, line: &str) -> Result<Outcome> {
-        testkit::kubectl(&self.kubectl, &self.addresses.kubeconfig, line).run().await
+        testkit::kubectl(&self.kubectl, &self.addresses.kubeconfig, line)
+            .run()
+            .await
     }
 
     /// What `kubectl get ... -o jsonpath=` prints; empty when it fails.
@@ -255,7 +324,13 @@ impl Up {
     ///
     /// # Errors
     /// When it does not in time, with what it last was.
-    pub async fn until(&self, deadline: Duration, what: &str, path: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+    pub async fn until(
+        &self,
+        deadline: Duration,
+        what: &str,
+        path: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<String> {
         let mut last = String::new();
         let seen = wait_for(deadline, async || {
             last = self.ask(what, path).await;
@@ -264,7 +339,10 @@ impl Up {
         .await;
         match seen {
             Ok(seen) => Ok(seen),
-            Err(_) => bail!("{what} {path} last was {last:?} after {deadline:?}\n{}", self.state().await),
+            Err(_) => bail!(
+                "{what} {path} last was {last:?} after {deadline:?}\n{}",
+                self.state().await
+            ),
         }
     }
 
@@ -309,7 +387,10 @@ impl Up {
         .await;
         match answered {
             Ok(answered) => Ok(answered),
-            Err(_) => bail!("no answer within {deadline:?}, the last try: {last}\n{}", self.state().await),
+            Err(_) => bail!(
+                "no answer within {deadline:?}, the last try: {last}\n{}",
+                self.state().await
+            ),
         }
     }
 

@@ -25,17 +25,31 @@ pub type Running<'a> = Pin<Box<dyn Future<Output = Result<String>> + 'a>>;
 /// All scenarios, in the order in which a newcomer meets them.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    let both = |name, run| Scenario { name, embedded_only: false, run };
+    let both = |name, run| Scenario {
+        name,
+        embedded_only: false,
+        run,
+    };
     vec![
-        Scenario { name: "first-request-within-two-seconds", embedded_only: true, run: |g| Box::pin(first_request(g)) },
+        Scenario {
+            name: "first-request-within-two-seconds",
+            embedded_only: true,
+            run: |g| Box::pin(first_request(g)),
+        },
         both("load-step-raises-replicas-and-returns", |g| Box::pin(load_step(g))),
         both("zero-replicas-wake-for-one-request", |g| Box::pin(from_zero(g))),
         both("deleted-pod-costs-no-request", |g| Box::pin(deleted_pod(g))),
-        both("killed-model-server-is-restarted-and-counted", |g| Box::pin(killed_server(g))),
+        both("killed-model-server-is-restarted-and-counted", |g| {
+            Box::pin(killed_server(g))
+        }),
         both("rollout-restart-and-undo", |g| Box::pin(rollout(g))),
         both("sigkill-loses-nothing-and-leaves-nothing", |g| Box::pin(sigkill(g))),
         both("ctrl-c-drains-and-leaves-nothing", |g| Box::pin(ctrl_c(g))),
-        Scenario { name: "logs-follow-a-model-server", embedded_only: true, run: |g| Box::pin(logs(g)) },
+        Scenario {
+            name: "logs-follow-a-model-server",
+            embedded_only: true,
+            run: |g| Box::pin(logs(g)),
+        },
     ]
 }
 
@@ -63,8 +77,16 @@ async fn first_request(ground: &Ground) -> Result<String> {
     let up = arena.up().await?;
     let addresses = up.started.elapsed();
     let answered = up.first_answer("llama-8b", SOON).await?;
-    ensure!(answered <= Duration::from_secs(2), "the first answer came {:.2} s after the start", answered.as_secs_f64());
-    Ok(format!("addresses {:.2} s, first answer {:.2} s after the start", addresses.as_secs_f64(), answered.as_secs_f64()))
+    ensure!(
+        answered <= Duration::from_secs(2),
+        "the first answer came {:.2} s after the start",
+        answered.as_secs_f64()
+    );
+    Ok(format!(
+        "addresses {:.2} s, first answer {:.2} s after the start",
+        addresses.as_secs_f64(),
+        answered.as_secs_f64()
+    ))
 }
 
 async fn load_step(ground: &Ground) -> Result<String> {
@@ -78,9 +100,14 @@ async fn load_step(ground: &Ground) -> Result<String> {
     );
     let loading = arena.load(&up, &flags);
     let watching = async {
-        let grown = up.until(SCALED, "deployment/tiny-l4", "{.status.readyReplicas}", |count| count.parse().is_ok_and(|n: u32| n >= 2));
+        let grown = up.until(SCALED, "deployment/tiny-l4", "{.status.readyReplicas}", |count| {
+            count.parse().is_ok_and(|n: u32| n >= 2)
+        });
         let most = grown.await.context("replicas did not rise under load")?;
-        anyhow::Ok((most, up.kubectl("describe variantautoscaling tiny-l4").await?.success()?))
+        anyhow::Ok((
+            most,
+            up.kubectl("describe variantautoscaling tiny-l4").await?.success()?,
+        ))
     };
     let (summary, grown) = tokio::join!(loading, watching);
     let (summary, (most, described)) = (summary?, grown?);
@@ -88,22 +115,38 @@ async fn load_step(ground: &Ground) -> Result<String> {
     ensure!(counts["done"] == counts["planned"], "requests were lost: {summary}");
 
     let late = late_ttft(&results)?;
-    ensure!(late < 1_000.0, "TTFT did not recover: median of the last quarter {late:.0} ms");
-    let fell = up.until(SCALED, "deployment/tiny-l4", "{.spec.replicas}", |count| count == "1").await;
+    ensure!(
+        late < 1_000.0,
+        "TTFT did not recover: median of the last quarter {late:.0} ms"
+    );
+    let fell = up
+        .until(SCALED, "deployment/tiny-l4", "{.spec.replicas}", |count| count == "1")
+        .await;
     fell.context("the fleet did not return to its minimum")?;
-    ensure!(described.contains("Events:") && !described.contains("Events:  <none>"), "no events:\n{described}");
+    ensure!(
+        described.contains("Events:") && !described.contains("Events:  <none>"),
+        "no events:\n{described}"
+    );
     ensure!(described.contains("Conditions"), "no conditions:\n{described}");
     let log = arena.log();
     ensure!(log.contains("tiny-l4"), "the log names no decision:\n{}", tail(&log));
     arena.clean().await?;
-    Ok(format!("{most} replicas ready under load, late TTFT p50 {late:.0} ms, {} requests", counts["planned"]))
+    Ok(format!(
+        "{most} replicas ready under load, late TTFT p50 {late:.0} ms, {} requests",
+        counts["planned"]
+    ))
 }
 
 /// Median TTFT in milliseconds of the requests planned in the last quarter.
 fn late_ttft(results: &std::path::Path) -> Result<f64> {
     let text = std::fs::read_to_string(results).context("tidegate load wrote no results")?;
     let value: Value = serde_json::from_str(&text)?;
-    let records = value.as_object().into_iter().flat_map(|map| map.values()).find_map(Value::as_array).context("no records")?;
+    let records = value
+        .as_object()
+        .into_iter()
+        .flat_map(|map| map.values())
+        .find_map(Value::as_array)
+        .context("no records")?;
     let planned = |record: &Value| record["planned_ms"].as_f64().unwrap_or_default();
     let last = records.iter().map(planned).fold(0.0, f64::max);
     let mut late: Vec<f64> = records
@@ -111,14 +154,21 @@ fn late_ttft(results: &std::path::Path) -> Result<f64> {
         .filter(|record| planned(record) > last * 0.75)
         .filter_map(|record| find_number(record, "ttft_ms"))
         .collect();
-    ensure!(late.len() > 10, "only {} streamed answers in the last quarter", late.len());
+    ensure!(
+        late.len() > 10,
+        "only {} streamed answers in the last quarter",
+        late.len()
+    );
     late.sort_by(f64::total_cmp);
     Ok(late[late.len() / 2])
 }
 
 fn find_number(value: &Value, name: &str) -> Option<f64> {
     match value {
-        Value::Object(map) => map.get(name).and_then(Value::as_f64).or_else(|| map.values().find_map(|inner| find_number(inner, name))),
+        Value::Object(map) => map
+            .get(name)
+            .and_then(Value::as_f64)
+            .or_else(|| map.values().find_map(|inner| find_number(inner, name))),
         _ => None,
     }
 }
@@ -126,13 +176,22 @@ fn find_number(value: &Value, name: &str) -> Option<f64> {
 async fn from_zero(ground: &Ground) -> Result<String> {
     let arena = Arena::new(ground, Some(&fleet(0, 2)), QUICK)?;
     let up = arena.up().await?;
-    up.first_answer("tiny", SCALED).await.context("the first request from zero")?;
-    let empty = up.until(SCALED, "deployment/tiny-l4", "{.spec.replicas}", |count| count == "0").await;
+    up.first_answer("tiny", SCALED)
+        .await
+        .context("the first request from zero")?;
+    let empty = up
+        .until(SCALED, "deployment/tiny-l4", "{.spec.replicas}", |count| count == "0")
+        .await;
     empty.context("the idle fleet did not go to zero")?;
-    up.until(SOON, "pods", "{.items[*].metadata.name}", str::is_empty).await.context("pods stayed")?;
+    up.until(SOON, "pods", "{.items[*].metadata.name}", str::is_empty)
+        .await
+        .context("pods stayed")?;
     let asked = std::time::Instant::now();
     let (status, body) = up.request("tiny", 4, SCALED).await?;
-    ensure!(status == 200, "the request that woke the fleet was answered {status}: {body}");
+    ensure!(
+        status == 200,
+        "the request that woke the fleet was answered {status}: {body}"
+    );
     arena.clean().await?;
     Ok(format!("woken and answered in {:.1} s", asked.elapsed().as_secs_f64()))
 }
@@ -140,9 +199,15 @@ async fn from_zero(ground: &Ground) -> Result<String> {
 async fn deleted_pod(ground: &Ground) -> Result<String> {
     let arena = Arena::new(ground, Some(&fleet(2, 3)), QUICK)?;
     let up = arena.up().await?;
-    up.until(SOON, "deployment/tiny-l4", "{.status.readyReplicas}", |count| count == "2").await?;
+    up.until(SOON, "deployment/tiny-l4", "{.status.readyReplicas}", |count| {
+        count == "2"
+    })
+    .await?;
     up.first_answer("tiny", SOON).await?;
-    let loading = arena.load(&up, "--model tiny --rate 3 --for 25s --output-tokens 30 --output-spread 0 --prompt-tokens 64");
+    let loading = arena.load(
+        &up,
+        "--model tiny --rate 3 --for 25s --output-tokens 30 --output-spread 0 --prompt-tokens 64",
+    );
     let deleting = async {
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_secs(6)).await;
@@ -155,8 +220,15 @@ async fn deleted_pod(ground: &Ground) -> Result<String> {
     deleted?;
     let summary = summary?;
     let counts = &summary["counts"];
-    ensure!(counts["done"] == counts["planned"], "clients saw errors: {}", summary["failures"]);
-    up.until(SOON, "deployment/tiny-l4", "{.status.readyReplicas}", |count| count.parse().is_ok_and(|n: u32| n >= 2)).await?;
+    ensure!(
+        counts["done"] == counts["planned"],
+        "clients saw errors: {}",
+        summary["failures"]
+    );
+    up.until(SOON, "deployment/tiny-l4", "{.status.readyReplicas}", |count| {
+        count.parse().is_ok_and(|n: u32| n >= 2)
+    })
+    .await?;
     arena.clean().await?;
     Ok(format!("{} requests, none failed", counts["planned"]))
 }
@@ -166,17 +238,25 @@ async fn killed_server(ground: &Ground) -> Result<String> {
     let up = arena.up().await?;
     up.first_answer("tiny", SOON).await?;
     let family = up.family();
-    let server = family.iter().find(|mark| mark.line.contains("--served-model-name")).context("no model server runs")?;
+    let server = family
+        .iter()
+        .find(|mark| mark.line.contains("--served-model-name"))
+        .context("no model server runs")?;
     signal(server.pid, Signal::KILL)?;
     let path = "{.items[0].status.containerStatuses[0].restartCount}";
-    up.until(SOON, "pods", path, |count| count == "1").await.context("the restart was not counted")?;
+    up.until(SOON, "pods", path, |count| count == "1")
+        .await
+        .context("the restart was not counted")?;
     let reason = "{.items[0].status.containerStatuses[0].lastState.terminated.exitCode}";
     let code = up.until(SOON, "pods", reason, |code| !code.is_empty()).await?;
     ensure!(code == "137", "killed, but the exit code is {code}");
     up.first_answer("tiny", SOON).await?;
     let described = up.kubectl("describe pods").await?.success()?;
     arena.clean().await?;
-    ensure!(described.contains("Restart Count:  1"), "kubectl describe does not tell:\n{described}");
+    ensure!(
+        described.contains("Restart Count:  1"),
+        "kubectl describe does not tell:\n{described}"
+    );
     Ok("restarted once, exit code 137 told".to_owned())
 }
 
@@ -191,7 +271,10 @@ async fn rollout(ground: &Ground) -> Result<String> {
         "rollout undo deployment/tiny-l4",
         "rollout status deployment/tiny-l4 --timeout=90s",
     ] {
-        up.kubectl(line).await?.success().with_context(|| format!("kubectl {line}"))?;
+        up.kubectl(line)
+            .await?
+            .success()
+            .with_context(|| format!("kubectl {line}"))?;
     }
     let history = up.kubectl("rollout history deployment/tiny-l4").await?.success()?;
     ensure!(history.contains('2') && history.contains('3'), "history:\n{history}");
@@ -204,29 +287,45 @@ async fn sigkill(ground: &Ground) -> Result<String> {
     let arena = Arena::new(ground, Some(&fleet(1, 1)), QUICK)?;
     let up = arena.up().await?;
     up.first_answer("tiny", SOON).await?;
-    up.kubectl("create configmap kept --from-literal=a=b").await?.success()?;
+    up.kubectl("create configmap kept --from-literal=a=b")
+        .await?
+        .success()?;
     up.kubectl("label configmap kept scenario=kill").await?.success()?;
-    up.kubectl("annotate deployment tiny-l4 example.org/mark=here").await?.success()?;
+    up.kubectl("annotate deployment tiny-l4 example.org/mark=here")
+        .await?
+        .success()?;
     let (family, addresses) = (up.family(), up.addresses.clone());
     ensure!(family.len() >= 2, "no model server runs below tidegate: {family:?}");
     let _ = up.end(Signal::KILL, SOON).await?;
     gone(&family).await?;
-    let own: Vec<String> =
-        if arena.on_real() { addresses.listening[..3].to_vec() } else { addresses.listening.clone() };
+    let own: Vec<String> = if arena.on_real() {
+        addresses.listening[..3].to_vec()
+    } else {
+        addresses.listening.clone()
+    };
     ports_free(&own).await?;
     nothing_mentions(&arena.data())?;
 
     let mut listen = own;
     listen.resize(4, "127.0.0.1:0".to_owned());
     let listen: [String; 4] = listen.try_into().map_err(|_| anyhow::anyhow!("four addresses"))?;
-    let up = arena.up_on(&listen).await.context("the second start, on the same ports")?;
+    let up = arena
+        .up_on(&listen)
+        .await
+        .context("the second start, on the same ports")?;
     let again = up.first_answer("tiny", SOON).await?;
     let kept = up.ask("configmap/kept", "{.data.a}").await;
     ensure!(kept == "b", "the ConfigMap was lost");
-    let mark = up.ask("deployment/tiny-l4", "{.metadata.annotations.example\\.org/mark}").await;
+    let mark = up
+        .ask("deployment/tiny-l4", "{.metadata.annotations.example\\.org/mark}")
+        .await;
     ensure!(mark == "here", "the annotation was lost");
     arena.clean().await?;
-    Ok(format!("{} processes gone, answered {:.1} s after the second start", family.len(), again.as_secs_f64()))
+    Ok(format!(
+        "{} processes gone, answered {:.1} s after the second start",
+        family.len(),
+        again.as_secs_f64()
+    ))
 }
 
 async fn ctrl_c(ground: &Ground) -> Result<String> {
@@ -242,10 +341,17 @@ async fn ctrl_c(ground: &Ground) -> Result<String> {
     ensure!(rest.contains("[DONE]"), "the stream was cut: {}", tail(&rest));
     ensure!(code == 0, "it ended with {code}\n{}", tail(&arena.log()));
     gone(&family).await?;
-    let own = if arena.on_real() { &addresses.listening[..3] } else { &addresses.listening[..] };
+    let own = if arena.on_real() {
+        &addresses.listening[..3]
+    } else {
+        &addresses.listening[..]
+    };
     ports_free(own).await?;
     nothing_mentions(&arena.data())?;
-    ensure!(!arena.data().join("endpoints.json").exists(), "endpoints.json still names addresses");
+    ensure!(
+        !arena.data().join("endpoints.json").exists(),
+        "endpoints.json still names addresses"
+    );
     arena.clean().await?;
     Ok(format!("{} processes gone, the stream was finished", family.len()))
 }
@@ -257,7 +363,13 @@ async fn logs(ground: &Ground) -> Result<String> {
     let pod = up.ask("pods", "{.items[0].metadata.name}").await;
     let whole = up.kubectl(&format!("logs {pod}")).await?.success()?;
     ensure!(!whole.trim().is_empty(), "the log of a model server is empty");
-    let last = up.kubectl(&format!("logs {pod} --tail=1 --timestamps")).await?.success()?;
-    ensure!(last.lines().count() == 1 && last.contains('T'), "--tail=1 --timestamps: {last}");
+    let last = up
+        .kubectl(&format!("logs {pod} --tail=1 --timestamps"))
+        .await?
+        .success()?;
+    ensure!(
+        last.lines().count() == 1 && last.contains('T'),
+        "--tail=1 --timestamps: {last}"
+    );
     Ok(format!("{} lines", whole.lines().count()))
 }

@@ -57,14 +57,22 @@ pub fn descendants(root: u32) -> Vec<Mark> {
     };
     seen.iter()
         .filter(|(pid, _)| below(**pid))
-        .map(|(pid, (_, began))| Mark { pid: *pid, began: *began, line: line(*pid) })
+        .map(|(pid, (_, began))| Mark {
+            pid: *pid,
+            began: *began,
+            line: line(*pid),
+        })
         .collect()
 }
 
 /// Those of `marks` that still live.
 #[must_use]
 pub fn marks_alive(marks: &[Mark]) -> Vec<Mark> {
-    marks.iter().filter(|mark| look(mark.pid).is_some_and(|(_, began)| began == mark.began)).cloned().collect()
+    marks
+        .iter()
+        .filter(|mark| look(mark.pid).is_some_and(|(_, began)| began == mark.began))
+        .cloned()
+        .collect()
 }
 
 /// Processes other than this one whose command line or working folder has `text`.
@@ -86,7 +94,10 @@ pub fn mentioning(text: &str) -> Vec<String> {
 /// # Errors
 /// When there is no such process.
 pub fn signal(pid: u32, signal: Signal) -> Result<()> {
-    let target = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process number")?;
+    let target = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("no process number")?;
     kill_process(target, signal).with_context(|| format!("cannot signal {pid}"))
 }
 

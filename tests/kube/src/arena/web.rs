@@ -33,7 +33,9 @@ pub async fn complete(gateway: &str, model: &str, tokens: u32, deadline: Duratio
         let body = answer.into_body().collect().await?.to_bytes();
         anyhow::Ok((status, String::from_utf8_lossy(&body).into_owned()))
     };
-    tokio::time::timeout(deadline, answering).await.with_context(|| format!("no answer within {deadline:?}"))?
+    tokio::time::timeout(deadline, answering)
+        .await
+        .with_context(|| format!("no answer within {deadline:?}"))?
 }
 
 /// A streamed completion whose head has arrived.
@@ -78,6 +80,11 @@ impl Stream {
 /// When no answer begins within 30 s.
 pub async fn stream(gateway: &str, model: &str, tokens: u32) -> Result<Stream> {
     let request = completion(gateway, model, tokens, true)?;
-    let answer = tokio::time::timeout(Duration::from_secs(30), client().request(request)).await.context("no answer")??;
-    Ok(Stream { status: answer.status().as_u16(), body: answer.into_body() })
+    let answer = tokio::time::timeout(Duration::from_secs(30), client().request(request))
+        .await
+        .context("no answer")??;
+    Ok(Stream {
+        status: answer.status().as_u16(),
+        body: answer.into_body(),
+    })
 }

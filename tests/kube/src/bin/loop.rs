@@ -41,14 +41,23 @@ async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let chosen: Vec<Scenario> = scenarios::all()
         .into_iter()
-        .filter(|scenario| arguments.filter.as_deref().is_none_or(|filter| scenario.name.contains(filter)))
+        .filter(|scenario| {
+            arguments
+                .filter
+                .as_deref()
+                .is_none_or(|filter| scenario.name.contains(filter))
+        })
         .collect();
     if arguments.list {
         chosen.iter().for_each(|scenario| println!("{}", scenario.name));
         return Ok(ExitCode::SUCCESS);
     }
-    let tidegate = arguments.tidegate.context("say where the program is: TIDEGATE_BIN=target/release/tidegate")?;
-    let tidegate = tidegate.canonicalize().with_context(|| format!("TIDEGATE_BIN={}", tidegate.display()))?;
+    let tidegate = arguments
+        .tidegate
+        .context("say where the program is: TIDEGATE_BIN=target/release/tidegate")?;
+    let tidegate = tidegate
+        .canonicalize()
+        .with_context(|| format!("TIDEGATE_BIN={}", tidegate.display()))?;
     let mut failed = 0;
     for (real, name) in [(false, "embedded"), (true, "real")] {
         if arguments.on == (if real { On::Embedded } else { On::Real }) {
@@ -57,7 +66,11 @@ async fn main() -> Result<ExitCode> {
         let ground = Ground::prepare(tidegate.clone(), real).await?;
         failed += run(&ground, &chosen, real, name).await;
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn run(ground: &Ground, chosen: &[Scenario], real: bool, name: &str) -> usize {
