@@ -339,7 +339,10 @@ impl Up {
         .await;
         match seen {
             Ok(seen) => Ok(seen),
-            Err(_) => bail!("{what} {path} last was {last:?} after {deadline:?}\n{}", self.state().await),
+            Err(_) => bail!(
+                "{what} {path} last was {last:?} after {deadline:?}\n{}",
+                self.state().await
+            ),
         }
     }
 
@@ -384,7 +387,10 @@ impl Up {
         .await;
         match answered {
             Ok(answered) => Ok(answered),
-            Err(_) => bail!("no answer within {deadline:?}, the last try: {last}\n{}", self.state().await),
+            Err(_) => bail!(
+                "no answer within {deadline:?}, the last try: {last}\n{}",
+                self.state().await
+            ),
         }
     }
 
