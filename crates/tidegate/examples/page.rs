@@ -1,10 +1,11 @@
 //! The dashboard over a made-up fleet, for work on the page and its browser test.
 //!
-//! `cargo run -p tidegate --example page -- [--port 8090] [--calm 15] [--models 2]`
+//! `cargo run -p tidegate --example page -- [--port 8090] [--calm 15] [--models 2] [--cue FILE]`
 //!
 //! A world of a few lines: after some calm seconds a load step saturates the
 //! one replica, the fleet grows (one new server fails and is restarted, one
 //! tells no KV cache), the load ends, the fleet shrinks, and all over again.
+//! With `--cue` the calm lasts until FILE exists.
 
 #[path = "../src"]
 mod src {
@@ -14,6 +15,7 @@ mod src {
 use serde_json::json;
 use src::dashboard::{Address, Decision, Feed, Input, Reading, Replica, ReplicaState, Slo, Variant, serve};
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
@@ -25,10 +27,9 @@ const STEP_S: u64 = 75;
 const REST_S: u64 = 75;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let flag = |name: &str, default: u64| {
-        let mut words = std::env::args().skip_while(|word| word != name);
-        words.nth(1).and_then(|value| value.parse().ok()).unwrap_or(default)
-    };
+    let text = |name: &str| std::env::args().skip_while(|word| word != name).nth(1);
+    let flag = |name: &str, default: u64| text(name).and_then(|value| value.parse().ok()).unwrap_or(default);
+    let cue = text("--cue").map(PathBuf::from);
     let (port, calm_s, models) = (flag("--port", 8090), flag("--calm", 15), flag("--models", 1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -36,7 +37,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let address = listener.local_addr()?;
         writeln_flushed(&format!("http://{address}"))?;
         let demo = Arc::new(Demo {
-            world: Mutex::new(World::new(calm_s, models > 1, format!("http://{address}"))),
+            world: Mutex::new(World {
+                cue,
+                ..World::new(calm_s, models > 1, format!("http://{address}"))
+            }),
             changed: watch::channel(0).0,
         });
         let ticking = Arc::clone(&demo);
@@ -106,6 +110,10 @@ struct Kind {
 
 struct World {
     began: u64,
+    /// Until this file exists, the calm lasts.
+    cue: Option<PathBuf>,
+    /// When the cycle of calm, step and rest began.
+    cycle: u64,
     calm_s: u64,
     second_model: bool,
     dashboard: String,
@@ -156,6 +164,8 @@ impl World {
         };
         let mut world = Self {
             began: now(),
+            cue: None,
+            cycle: now(),
             calm_s,
             second_model,
             dashboard,
@@ -213,7 +223,10 @@ impl World {
     }
 
     fn rate(&self, now: u64) -> f64 {
-        let second = (now - self.began) / 1_000;
+        if self.cue.is_some() {
+            return 3.0;
+        }
+        let second = (now - self.cycle) / 1_000;
         let phase = second % (self.calm_s + STEP_S + REST_S);
         match phase {
             phase if phase < self.calm_s => 3.0,
@@ -227,6 +240,10 @@ impl World {
     fn tick(&mut self) -> bool {
         let now = now();
         let mut changed = self.live(now);
+        if self.cue.as_ref().is_some_and(|file| file.exists()) {
+            self.cue = None;
+            self.cycle = now.saturating_sub(self.calm_s * 1_000);
+        }
         self.owed += self.rate(now) * TICK_MS as f64 / 1e3 * (0.4 + 1.2 * self.chance());
         while self.owed >= 1.0 {
             self.owed -= 1.0;
