@@ -36,7 +36,10 @@ async fn a_stream_passes_through_byte_for_byte() {
     let signals = rig.settled().await;
     assert_eq!((signals.completed, signals.output_tokens), (1, 2));
     // Tokens that come with the first have no gap before them.
-    assert!(signals.ttft_ms.count() == 1 && signals.itl_ms.count() <= 1, "{signals:?}");
+    assert!(
+        signals.ttft_ms.count() == 1 && signals.itl_ms.count() <= 1,
+        "{signals:?}"
+    );
 }
 
 #[tokio::test]
