@@ -35,7 +35,11 @@ async fn a_stream_passes_through_byte_for_byte() {
     assert!(header(&head, "x-request-id").is_some_and(|id| id.starts_with("tg-")));
     let signals = rig.settled().await;
     assert_eq!((signals.completed, signals.output_tokens), (1, 2));
-    assert_eq!((signals.ttft_ms.count(), signals.itl_ms.count()), (1, 1));
+    // Tokens that come with the first have no gap before them.
+    assert!(
+        signals.ttft_ms.count() == 1 && signals.itl_ms.count() <= 1,
+        "{signals:?}"
+    );
 }
 
 #[tokio::test]
