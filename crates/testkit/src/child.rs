@@ -22,7 +22,10 @@ const KEEPER: &str = r#"("$@" </dev/null; kill -KILL 0) & read -r _; kill -KILL 
 pub struct Child {
     name: String,
     keeper: std::process::Child,
-    #[cfg_attr(not(test), expect(dead_code, reason = "held open, never written: closing it ends the group"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "held open, never written: closing it ends the group")
+    )]
     alive: Option<ChildStdin>,
     log: PathBuf,
 }
@@ -57,7 +60,12 @@ impl Child {
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         let alive = keeper.stdin.take();
-        Ok(Self { name: name.to_owned(), keeper, alive, log })
+        Ok(Self {
+            name: name.to_owned(),
+            keeper,
+            alive,
+            log,
+        })
     }
 
     /// What it was started as.
@@ -138,10 +146,16 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_ends_is_seen_and_its_last_words_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let mut child =
-            Child::start("short", Path::new("/bin/sh"), ["-c", "echo no such flag >&2; exit 3"], folder.path())
-                .unwrap();
-        wait_until(Duration::from_secs(10), async || child.ended()).await.unwrap();
+        let mut child = Child::start(
+            "short",
+            Path::new("/bin/sh"),
+            ["-c", "echo no such flag >&2; exit 3"],
+            folder.path(),
+        )
+        .unwrap();
+        wait_until(Duration::from_secs(10), async || child.ended())
+            .await
+            .unwrap();
         assert!(child.last_words().contains("no such flag"));
     }
 }

@@ -59,7 +59,12 @@ pub fn kubectl(binary: &Path, kubeconfig: &Path, arguments: &str) -> Kubectl {
         .kill_on_drop(true)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    Kubectl { command, words: arguments.to_owned(), input: None, patience: PATIENCE }
+    Kubectl {
+        command,
+        words: arguments.to_owned(),
+        input: None,
+        patience: PATIENCE,
+    }
 }
 
 /// Splits at white space outside single quotes.
@@ -123,7 +128,11 @@ impl Kubectl {
     /// # Errors
     /// When it cannot be started. A command that fails is an [`Outcome`].
     pub async fn run(mut self) -> Result<Outcome> {
-        self.command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        self.command.stdin(if self.input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
         let mut child = self.command.spawn().context("cannot start kubectl")?;
         if let (Some(text), Some(mut stdin)) = (self.input, child.stdin.take()) {
             // A command that fails early does not read: that is its outcome to tell.
@@ -143,7 +152,10 @@ impl Kubectl {
             tokio::time::timeout(self.patience, reading).await
         };
         let code = match ended {
-            Ok(status) => status.with_context(|| format!("kubectl {}", self.words))?.code().unwrap_or(-1),
+            Ok(status) => status
+                .with_context(|| format!("kubectl {}", self.words))?
+                .code()
+                .unwrap_or(-1),
             Err(_) => {
                 let _ = child.kill().await;
                 -1
@@ -163,6 +175,9 @@ mod tests {
 
     #[test]
     fn words_split_at_spaces_outside_quotes() {
-        assert_eq!(split("patch cm a  -p '{\"a\": 1}' ''"), ["patch", "cm", "a", "-p", "{\"a\": 1}", ""]);
+        assert_eq!(
+            split("patch cm a  -p '{\"a\": 1}' ''"),
+            ["patch", "cm", "a", "-p", "{\"a\": 1}", ""]
+        );
     }
 }

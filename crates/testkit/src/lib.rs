@@ -5,8 +5,8 @@
 //! test that started them; [`wait_until`] replaces sleeping.
 
 pub mod child;
-mod kubectl;
 pub mod kube;
+mod kubectl;
 mod wait;
 
 pub use kubectl::{Kubectl, Outcome, kubectl};

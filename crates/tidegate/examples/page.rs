@@ -1,10 +1,11 @@
 //! The dashboard over a made-up fleet, for work on the page and its browser test.
 //!
-//! `cargo run -p tidegate --example page -- [--port 8090] [--calm 15] [--models 2]`
+//! `cargo run -p tidegate --example page -- [--port 8090] [--calm 15] [--models 2] [--cue FILE]`
 //!
 //! A world of a few lines: after some calm seconds a load step saturates the
 //! one replica, the fleet grows (one new server fails and is restarted, one
 //! tells no KV cache), the load ends, the fleet shrinks, and all over again.
+//! With `--cue` the calm lasts until FILE exists.
 
 #[path = "../src"]
 mod src {
@@ -14,6 +15,7 @@ mod src {
 use serde_json::json;
 use src::dashboard::{Address, Decision, Feed, Input, Reading, Replica, ReplicaState, Slo, Variant, serve};
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
@@ -25,10 +27,9 @@ const STEP_S: u64 = 75;
 const REST_S: u64 = 75;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let flag = |name: &str, default: u64| {
-        let mut words = std::env::args().skip_while(|word| word != name);
-        words.nth(1).and_then(|value| value.parse().ok()).unwrap_or(default)
-    };
+    let text = |name: &str| std::env::args().skip_while(|word| word != name).nth(1);
+    let flag = |name: &str, default: u64| text(name).and_then(|value| value.parse().ok()).unwrap_or(default);
+    let cue = text("--cue").map(PathBuf::from);
     let (port, calm_s, models) = (flag("--port", 8090), flag("--calm", 15), flag("--models", 1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -36,7 +37,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let address = listener.local_addr()?;
         writeln_flushed(&format!("http://{address}"))?;
         let demo = Arc::new(Demo {
-            world: Mutex::new(World::new(calm_s, models > 1, format!("http://{address}"))),
+            world: Mutex::new(World {
+                cue,
+                ..World::new(calm_s, models > 1, format!("http://{address}"))
+            }),
             changed: watch::channel(0).0,
         });
         let ticking = Arc::clone(&demo);
@@ -106,6 +110,10 @@ struct Kind {
 
 struct World {
     began: u64,
+    /// Until this file exists, the calm lasts.
+    cue: Option<PathBuf>,
+    /// When the cycle of calm, step and rest began.
+    cycle: u64,
     calm_s: u64,
     second_model: bool,
     dashboard: String,
@@ -122,7 +130,9 @@ struct World {
 }
 
 fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(0)
 }
 
@@ -154,13 +164,18 @@ impl World {
         };
         let mut world = Self {
             began: now(),
+            cue: None,
+            cycle: now(),
             calm_s,
             second_model,
             dashboard,
             kinds: vec![l4, h100],
             servers: Vec::new(),
             queue: VecDeque::new(),
-            pool: PoolSignals { models: vec!["llama-8b".to_owned()], ..PoolSignals::default() },
+            pool: PoolSignals {
+                models: vec!["llama-8b".to_owned()],
+                ..PoolSignals::default()
+            },
             owed: 0.0,
             made: 0,
             next_look: now() + 3_000,
@@ -179,7 +194,10 @@ impl World {
 
     /// A number from 0 to 1, the same in every run.
     fn chance(&mut self) -> f64 {
-        self.noise = self.noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.noise = self
+            .noise
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.noise >> 40) as f64 / (1_u64 << 24) as f64
     }
 
@@ -187,7 +205,9 @@ impl World {
         self.made += 1;
         let code = u64::from(self.made).wrapping_mul(2_654_435_761) % 60_466_176;
         let letters = b"bcdfghjklmnpqrstvwxz2456789"; // as Kubernetes draws them
-        let suffix: String = (0..5).map(|i| letters[(code as usize / 27_usize.pow(i)) % 27] as char).collect();
+        let suffix: String = (0..5)
+            .map(|i| letters[(code as usize / 27_usize.pow(i)) % 27] as char)
+            .collect();
         self.servers.push(Server {
             variant,
             pod: format!("{}-6f9c8d7b5-{suffix}", self.kinds[variant].name),
@@ -203,7 +223,10 @@ impl World {
     }
 
     fn rate(&self, now: u64) -> f64 {
-        let second = (now - self.began) / 1_000;
+        if self.cue.is_some() {
+            return 3.0;
+        }
+        let second = (now - self.cycle) / 1_000;
         let phase = second % (self.calm_s + STEP_S + REST_S);
         match phase {
             phase if phase < self.calm_s => 3.0,
@@ -217,6 +240,10 @@ impl World {
     fn tick(&mut self) -> bool {
         let now = now();
         let mut changed = self.live(now);
+        if self.cue.as_ref().is_some_and(|file| file.exists()) {
+            self.cue = None;
+            self.cycle = now.saturating_sub(self.calm_s * 1_000);
+        }
         self.owed += self.rate(now) * TICK_MS as f64 / 1e3 * (0.4 + 1.2 * self.chance());
         while self.owed >= 1.0 {
             self.owed -= 1.0;
@@ -272,7 +299,8 @@ impl World {
         }
         self.pool.completed += completed;
         let before = self.servers.len();
-        self.servers.retain(|s| !(s.state == ReplicaState::Draining && s.ends.is_empty() && now >= s.until));
+        self.servers
+            .retain(|s| !(s.state == ReplicaState::Draining && s.ends.is_empty() && now >= s.until));
         changed || before != self.servers.len()
     }
 
@@ -280,14 +308,23 @@ impl World {
         while let Some(arrived) = self.queue.front().copied() {
             let kinds = &self.kinds;
             let room = |s: &&mut Server| s.state == ReplicaState::Serving && s.ends.len() < kinds[s.variant].slots;
-            let Some(server) = self.servers.iter_mut().filter(room).min_by_key(|s| s.ends.len()) else { break };
+            let Some(server) = self.servers.iter_mut().filter(room).min_by_key(|s| s.ends.len()) else {
+                break;
+            };
             let load = server.ends.len() as f64 / kinds[server.variant].slots as f64;
             let answer_ms = kinds[server.variant].answer_ms;
             self.queue.pop_front();
             let waited = (now - arrived) as f64;
             let spread = 0.6 + 0.8 * self.chance();
-            if let Some(server) = self.servers.iter_mut().filter(|s| s.state == ReplicaState::Serving).min_by_key(|s| s.ends.len()) {
-                server.ends.push(now + (answer_ms as f64 * spread * (0.8 + 0.4 * load)) as u64);
+            if let Some(server) = self
+                .servers
+                .iter_mut()
+                .filter(|s| s.state == ReplicaState::Serving)
+                .min_by_key(|s| s.ends.len())
+            {
+                server
+                    .ends
+                    .push(now + (answer_ms as f64 * spread * (0.8 + 0.4 * load)) as u64);
             }
             self.pool.ttft_ms.record(waited + 32.0 * spread + 30.0 * load);
             self.pool.queue_ms.record(waited);
@@ -321,23 +358,38 @@ impl World {
         let oldest = self.queue.front().map_or(0, |arrived| now - arrived);
         let (sentence, otherwise) = if to > from {
             (
-                format!("queue {waiting} waits {:.1} s, slots 100 % used on all replicas; +{} l4, the cheapest that holds TTFT 500 ms", oldest as f64 / 1e3, to - from),
-                format!("Below {:.0} req/s, {from} would have been kept.", f64::from(from) * per_replica),
+                format!(
+                    "queue {waiting} waits {:.1} s, slots 100 % used on all replicas; +{} l4, the cheapest that holds TTFT 500 ms",
+                    oldest as f64 / 1e3,
+                    to - from
+                ),
+                format!(
+                    "Below {:.0} req/s, {from} would have been kept.",
+                    f64::from(from) * per_replica
+                ),
             )
         } else {
             (
                 format!("{rate:.0} req/s for 16 s need {needed}; one replica fewer still covers 2.1 times the demand"),
-                format!("Above {:.0} req/s, {from} would have been kept.", f64::from(to) * per_replica),
+                format!(
+                    "Above {:.0} req/s, {from} would have been kept.",
+                    f64::from(to) * per_replica
+                ),
             )
         };
         self.kinds[0].desired = to;
         self.kinds[0].reason = if to == 1 { "AtMinimum" } else { "CoversDemand" };
-        self.kinds[0].sentence = format!("{rate:.0} req/s need {needed}: a replica holds {per_replica:.0} req/s within TTFT 500 ms.");
+        self.kinds[0].sentence =
+            format!("{rate:.0} req/s need {needed}: a replica holds {per_replica:.0} req/s within TTFT 500 ms.");
         for _ in from..to {
             self.start(0);
         }
         for _ in to..from {
-            let last = self.servers.iter_mut().rev().find(|s| s.state != ReplicaState::Draining);
+            let last = self
+                .servers
+                .iter_mut()
+                .rev()
+                .find(|s| s.state != ReplicaState::Draining);
             if let Some(server) = last {
                 server.state = ReplicaState::Draining;
                 server.until = now + 2_500;
@@ -392,7 +444,10 @@ impl World {
         let mut pools = BTreeMap::from([("default/llama-8b".to_owned(), pool)]);
         let mut variants: Vec<Variant> = (0..self.kinds.len()).map(|kind| self.variant(kind, now)).collect();
         if self.second_model {
-            let signals = PoolSignals { models: vec!["qwen-0.6b".to_owned()], ..PoolSignals::default() };
+            let signals = PoolSignals {
+                models: vec!["qwen-0.6b".to_owned()],
+                ..PoolSignals::default()
+            };
             pools.insert("default/qwen".to_owned(), signals);
             variants.push(Variant {
                 name: "qwen-cpu".to_owned(),
@@ -401,15 +456,38 @@ impl World {
                 cost_per_hour: Some(0.12),
                 min: 0,
                 max: 2,
-                current: Some(0),
+                current: Some(1),
                 ready: Some(0),
                 desired: Some(0),
                 reason: "Asleep".to_owned(),
                 sentence: "No request for 10 min; the next one wakes it.".to_owned(),
-                replicas: Vec::new(),
+                replicas: vec![Replica {
+                    pod: "qwen-cpu-58d7c4f9b-t4x9z".to_owned(),
+                    state: ReplicaState::Asleep,
+                    reason: None,
+                    started_unix_ms: Some(self.began),
+                    ready_unix_ms: None,
+                    running: Reading::Missing {
+                        since_unix_ms: None,
+                        why: "it sleeps".to_owned(),
+                    },
+                    waiting: Reading::Missing {
+                        since_unix_ms: None,
+                        why: "it sleeps".to_owned(),
+                    },
+                    kv: Reading::Missing {
+                        since_unix_ms: None,
+                        why: "it sleeps".to_owned(),
+                    },
+                    restarts: 0,
+                }],
             });
         }
-        let signals = GatewaySignals { started_unix_ms: self.began, at_unix_ms: now, pools };
+        let signals = GatewaySignals {
+            started_unix_ms: self.began,
+            at_unix_ms: now,
+            pools,
+        };
         Input {
             version: "0.1.0 (example)".to_owned(),
             addresses: [
@@ -418,10 +496,17 @@ impl World {
                 ("dashboard", self.dashboard.as_str()),
                 ("kubernetes", "KUBECONFIG=.tidegate/kubeconfig"),
             ]
-            .map(|(name, value)| Address { name: name.to_owned(), value: value.to_owned() })
+            .map(|(name, value)| Address {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            })
             .to_vec(),
             gateway: Ok(Arc::new(signals)),
-            slos: vec![Slo { model: "llama-8b".to_owned(), ttft_ms: Some(500.0), itl_ms: Some(50.0) }],
+            slos: vec![Slo {
+                model: "llama-8b".to_owned(),
+                ttft_ms: Some(500.0),
+                itl_ms: Some(50.0),
+            }],
             variants,
             decisions: self.decisions.clone(),
         }
@@ -429,7 +514,12 @@ impl World {
 
     fn variant(&self, index: usize, now: u64) -> Variant {
         let kind = &self.kinds[index];
-        let replicas: Vec<Replica> = self.servers.iter().filter(|s| s.variant == index).map(|s| self.replica(s, now)).collect();
+        let replicas: Vec<Replica> = self
+            .servers
+            .iter()
+            .filter(|s| s.variant == index)
+            .map(|s| self.replica(s, now))
+            .collect();
         let serving = replicas.iter().filter(|r| r.state == ReplicaState::Serving).count();
         Variant {
             name: kind.name.to_owned(),
@@ -452,16 +542,25 @@ impl World {
         let full = server.ends.len() as f64 / self.kinds[server.variant].slots as f64;
         let told = |value: f64| {
             if alive {
-                Reading::Seen { value, at_unix_ms: now - now % 2_000 }
+                Reading::Seen {
+                    value,
+                    at_unix_ms: now - now % 2_000,
+                }
             } else {
-                Reading::Missing { since_unix_ms: None, why: "its server does not run".to_owned() }
+                Reading::Missing {
+                    since_unix_ms: None,
+                    why: "its server does not run".to_owned(),
+                }
             }
         };
         let kv = if server.tells_kv {
             told(0.06 + 0.71 * full)
         } else {
             let why = "GET /metrics timed out after 2 s".to_owned();
-            Reading::Missing { since_unix_ms: Some(server.started), why }
+            Reading::Missing {
+                since_unix_ms: Some(server.started),
+                why,
+            }
         };
         Replica {
             pod: server.pod.clone(),

@@ -9,7 +9,13 @@ use std::time::Duration;
 
 /// The control plane of an LLM inference fleet, in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about, max_term_width = 110, arg_required_else_help = true)]
+#[command(
+    name = "tidegate",
+    version,
+    about,
+    max_term_width = 110,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -58,7 +64,12 @@ pub(crate) struct Up {
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8090")]
     pub(crate) dashboard: SocketAddr,
     /// Embedded Kubernetes API address (loopback only)
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8070", conflicts_with = "kubeconfig")]
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        default_value = "127.0.0.1:8070",
+        conflicts_with = "kubeconfig"
+    )]
     pub(crate) api: SocketAddr,
     /// Address of the gateway's metrics and signals (loopback only)
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8081")]

@@ -31,7 +31,10 @@ pub(crate) fn to_file(path: &Path) -> io::Result<mpsc::Receiver<String>> {
         .with_target("kube_client", LevelFilter::WARN)
         .with_target("hyper", LevelFilter::WARN)
         .with_target("tower", LevelFilter::WARN);
-    let file = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(file).with_filter(quiet);
+    let file = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(file)
+        .with_filter(quiet);
     let decisions = Decisions(sender).with_filter(Targets::new().with_target(DECISION_TARGET, LevelFilter::INFO));
     // A second call (tests) keeps the first subscriber; the file is then simply not written.
     let _ = Registry::default().with(file).with(decisions).try_init();
@@ -40,7 +43,9 @@ pub(crate) fn to_file(path: &Path) -> io::Result<mpsc::Receiver<String>> {
 
 /// Sends warnings and worse to standard error: for commands that are not `up`.
 pub(crate) fn to_stderr() {
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_filter(LevelFilter::INFO);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_filter(LevelFilter::INFO);
     let _ = Registry::default().with(layer).try_init();
 }
 
@@ -81,7 +86,11 @@ impl LogFile {
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
         let size = file.metadata()?.len();
-        Ok(Self(Arc::new(Mutex::new(Open { path: path.to_owned(), file, size }))))
+        Ok(Self(Arc::new(Mutex::new(Open {
+            path: path.to_owned(),
+            file,
+            size,
+        }))))
     }
 }
 

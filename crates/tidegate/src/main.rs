@@ -9,6 +9,7 @@ mod logging;
 mod up;
 mod why;
 
+use anyhow::Context;
 use clap::Parser;
 use cli::{Cli, Command, FleetCommand};
 use std::io::Write;
@@ -41,22 +42,33 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Load(args) => {
             let config = args.check()?;
             let json = config.json;
-            let summary = load::run(config, stopped_by_user()).await?;
-            let text = if json { serde_json::to_string_pretty(&summary)? + "\n" } else { summary.table() };
+            let server = config.authority.clone();
+            let summary = load::run(config, stopped_by_user())
+                .await
+                .with_context(|| format!("--url: no load can be sent to {server}"))?;
+            let text = if json {
+                serde_json::to_string_pretty(&summary)? + "\n"
+            } else {
+                summary.table()
+            };
             print(&text)?;
             let all_done = summary.counts.done == summary.counts.planned;
             Ok(if all_done { ExitCode::SUCCESS } else { ExitCode::from(2) })
         }
         Command::Sim(args) => {
             logging::to_stderr();
-            modelserver::run(*args, stopped_by_user()).await?;
+            let args = args.with_env(|name| std::env::var(name).ok())?;
+            modelserver::run(args, stopped_by_user()).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Why(question) => why::answer(question).await.map(|()| ExitCode::SUCCESS),
         Command::Fleet(command) => fleet_command(command).map(|()| ExitCode::SUCCESS),
         Command::Crds => {
             for crd in api::crds() {
-                print(&format!("---\n{}", serde_saphyr::to_string(&serde_json::to_value(crd)?)?))?;
+                print(&format!(
+                    "---\n{}",
+                    serde_saphyr::to_string(&serde_json::to_value(crd)?)?
+                ))?;
             }
             Ok(ExitCode::SUCCESS)
         }

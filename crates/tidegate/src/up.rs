@@ -11,9 +11,9 @@ mod screen;
 use crate::cli::Up;
 use crate::{dashboard, fleet, logging, stopped_by_user};
 use anyhow::{Context, bail};
-use k8s_openapi::api::core::v1::Taint;
 use datadir::{DataDir, Endpoints};
 use feed::{Feed, Meter};
+use k8s_openapi::api::core::v1::Taint;
 use screen::{Live, Screen};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,15 +37,30 @@ const DRAIN_FOR: Duration = Duration::from_secs(30);
 pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     let started = Instant::now();
     let fleet = fleet::load(args.fleet.as_deref())?;
-    for (flag, address) in [("--dashboard", args.dashboard), ("--api", args.api), ("--gateway-admin", args.gateway_admin), ("--autoscaler-admin", args.autoscaler_admin)] {
+    for (flag, address) in [
+        ("--dashboard", args.dashboard),
+        ("--api", args.api),
+        ("--gateway-admin", args.gateway_admin),
+        ("--autoscaler-admin", args.autoscaler_admin),
+    ] {
         if !address.ip().is_loopback() {
-            bail!("{flag} {address}: it asks nobody for a password, so it listens on loopback only (127.0.0.1 or [::1])");
+            bail!(
+                "{flag} {address}: it asks nobody for a password, so it listens on loopback only (127.0.0.1 or [::1])"
+            );
         }
     }
     let data = DataDir::open(&args.data_dir)?;
     let mut decisions = logging::to_file(&data.path().join("log")).context("cannot write the log")?;
     let stop = stopped_by_user();
 
+    // A taken port is told before anything is started that would have to be stopped again.
+    for (flag, address) in [
+        ("--listen", args.listen),
+        ("--gateway-admin", args.gateway_admin),
+        ("--autoscaler-admin", args.autoscaler_admin),
+    ] {
+        drop(bind(flag, address).await?);
+    }
     let page = bind("--dashboard", args.dashboard).await?;
     let plane = ControlPlane::start(&args, &data).await?;
     let client = plane.client.clone();
@@ -54,14 +69,26 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     let applied = apply::fleet(&client, &args.namespace, &fleet::objects(&fleet, &args.namespace)).await?;
 
     let gateway_stop = CancellationToken::new();
-    let discovery = gateway::Discovery::Kube { client: client.clone(), namespace: Some(args.namespace.clone()) };
+    let discovery = gateway::Discovery::Kube {
+        client: client.clone(),
+        namespace: Some(args.namespace.clone()),
+    };
     let gateway = gateway::start(gateway_config(&args), discovery, gateway_stop.clone())
         .await
-        .map_err(|error| flagged(&error, &[("--listen", args.listen), ("--gateway-admin", args.gateway_admin)]))?;
+        .map_err(|error| {
+            flagged(
+                &error,
+                &[("--listen", args.listen), ("--gateway-admin", args.gateway_admin)],
+            )
+        })?;
     let scaler_stop = CancellationToken::new();
-    let scaler = autoscaler::start(client.clone(), scaler_config(&args, &gateway.handle), scaler_stop.clone())
-        .await
-        .map_err(|error| flagged(&error, &[("--autoscaler-admin", args.autoscaler_admin)]))?;
+    let scaler = autoscaler::start(
+        client.clone(),
+        scaler_config(&args, &gateway.handle),
+        scaler_stop.clone(),
+    )
+    .await
+    .map_err(|error| flagged(&error, &[("--autoscaler-admin", args.autoscaler_admin)]))?;
 
     let endpoints = Endpoints {
         gateway: format!("http://{}/v1", gateway.address),
@@ -75,9 +102,20 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     data.write_endpoints(&endpoints)?;
     let page_stop = CancellationToken::new();
     let (gateway_handle, scaler_handle) = (gateway.handle.clone(), scaler.handle.clone());
-    let feed =
-        Feed::start(&client, &args.namespace, gateway_handle, scaler_handle, &fleet, &endpoints, page_stop.clone());
-    let page_task = tokio::spawn(dashboard::serve(page, feed.clone(), page_stop.clone().cancelled_owned()));
+    let feed = Feed::start(
+        &client,
+        &args.namespace,
+        gateway_handle,
+        scaler_handle,
+        &fleet,
+        &endpoints,
+        page_stop.clone(),
+    );
+    let page_task = tokio::spawn(dashboard::serve(
+        page,
+        feed.clone(),
+        page_stop.clone().cancelled_owned(),
+    ));
 
     let mut screen = Screen::new();
     let state = describe_data(&data, plane.restored, applied);
@@ -167,11 +205,17 @@ fn describe_data(data: &DataDir, restored: Option<usize>, applied: apply::Applie
             parts.push(format!("{count} {what}"));
         }
     }
-    if parts.is_empty() { "unchanged".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "unchanged".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| taken(flag, address, &error))
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| taken(flag, address, &error))
 }
 
 /// An address that cannot be had, with the flag that changes it.
@@ -275,7 +319,13 @@ impl ControlPlane {
             .with_context(|| format!("{server} does not answer"))
             .with_context(context)?;
         tracing::info!(server, version = version.git_version, "using an existing control plane");
-        Ok(Self { client, server, kubeconfig: path.canonicalize()?, restored: None, embedded: None })
+        Ok(Self {
+            client,
+            server,
+            kubeconfig: path.canonicalize()?,
+            restored: None,
+            embedded: None,
+        })
     }
 
     async fn stop(self) {
@@ -324,7 +374,12 @@ impl Nodes {
                 tracing::error!(%error, "the kubelet ended");
             }
         });
-        Ok(Self { controllers_stop, controllers, kubelet_stop, kubelet })
+        Ok(Self {
+            controllers_stop,
+            controllers,
+            kubelet_stop,
+            kubelet,
+        })
     }
 
     async fn stop(self, screen: &mut Screen) {

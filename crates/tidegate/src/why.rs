@@ -24,12 +24,22 @@ pub(crate) async fn answer(question: Why) -> anyhow::Result<()> {
     let views = fetch(&data_dir, "variants").await?;
     let views = views.as_array().map(Vec::as_slice).unwrap_or_default();
     let full = |view: &Value| format!("{}/{}", text(view, "namespace"), text(view, "name"));
-    let found: Vec<_> = views.iter().filter(|view| text(view, "name") == name || full(view) == name).collect();
+    let found: Vec<_> = views
+        .iter()
+        .filter(|view| text(view, "name") == name || full(view) == name)
+        .collect();
     match found[..] {
         [view] => print(&explain(view)),
         [] => {
             let names: Vec<_> = views.iter().map(full).collect();
-            bail!("no variant is called {name}; there are: {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })
+            bail!(
+                "no variant is called {name}; there are: {}",
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                }
+            )
         }
         _ => bail!("{name} exists in several namespaces; say NAMESPACE/{name}"),
     }
@@ -37,14 +47,24 @@ pub(crate) async fn answer(question: Why) -> anyhow::Result<()> {
 
 async fn fetch(data_dir: &Path, what: &str) -> anyhow::Result<Value> {
     let path = data_dir.join("endpoints.json");
-    let endpoints = std::fs::read(&path)
-        .with_context(|| format!("no tidegate runs with the data folder {} (--data-dir names another)", data_dir.display()))?;
-    let endpoints: Value = serde_json::from_slice(&endpoints).with_context(|| format!("{} is no JSON", path.display()))?;
-    let base = endpoints["autoscaler"].as_str().with_context(|| format!("{} names no autoscaler", path.display()))?;
+    let endpoints = std::fs::read(&path).with_context(|| {
+        format!(
+            "no tidegate runs with the data folder {} (--data-dir names another)",
+            data_dir.display()
+        )
+    })?;
+    let endpoints: Value =
+        serde_json::from_slice(&endpoints).with_context(|| format!("{} is no JSON", path.display()))?;
+    let base = endpoints["autoscaler"]
+        .as_str()
+        .with_context(|| format!("{} names no autoscaler", path.display()))?;
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let ask = async {
         let answer = client.get(format!("{base}/{what}").parse()?).await?;
-        let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect().await.map_err(|e| anyhow::anyhow!(e))?;
+        let body = Limited::new(answer.into_body(), LARGEST_ANSWER)
+            .collect()
+            .await
+            .map_err(|e| anyhow::anyhow!(e))?;
         Ok::<_, anyhow::Error>(serde_json::from_slice(&body.to_bytes())?)
     };
     tokio::time::timeout(Duration::from_secs(5), ask)
@@ -77,8 +97,18 @@ fn age(ms: &Value) -> String {
 /// A variant's view as a person reads it.
 fn explain(view: &Value) -> String {
     let mut out = String::new();
-    let desired = if view["desired"].is_null() { "nothing decided yet".to_owned() } else { number(&view["desired"]) };
-    let _ = writeln!(out, "{}  {} on {}", text(view, "name"), text(view, "model"), view["accelerator"].as_str().unwrap_or("an unknown accelerator"));
+    let desired = if view["desired"].is_null() {
+        "nothing decided yet".to_owned()
+    } else {
+        number(&view["desired"])
+    };
+    let _ = writeln!(
+        out,
+        "{}  {} on {}",
+        text(view, "name"),
+        text(view, "model"),
+        view["accelerator"].as_str().unwrap_or("an unknown accelerator")
+    );
     let _ = writeln!(
         out,
         "  wants {desired} of {} to {} replicas; has {}, {} ready; {} per replica and hour",
@@ -93,7 +123,13 @@ fn explain(view: &Value) -> String {
     let rows = |field: &str| explanation[field].as_array().cloned().unwrap_or_default();
     heading(&mut out, "What each rule said");
     for rule in rows("rules") {
-        let _ = writeln!(out, "  {:<8} {:<18} {}", text(&rule, "verdict"), text(&rule, "rule"), text(&rule, "says"));
+        let _ = writeln!(
+            out,
+            "  {:<8} {:<18} {}",
+            text(&rule, "verdict"),
+            text(&rule, "rule"),
+            text(&rule, "says")
+        );
     }
     heading(&mut out, "What bound the answer");
     lines(&mut out, &rows("bounds"), "nothing");
@@ -104,8 +140,18 @@ fn explain(view: &Value) -> String {
         let value = if input["value"].is_null() {
             format!("missing: {}", text(&input, "missing"))
         } else {
-            let stale = if input["fresh"] == Value::Bool(false) { ", too old to count" } else { "" };
-            format!("{} {} ({}, {}{stale})", number(&input["value"]), text(&input, "unit"), text(&input, "source"), age(&input["ageMs"]))
+            let stale = if input["fresh"] == Value::Bool(false) {
+                ", too old to count"
+            } else {
+                ""
+            };
+            format!(
+                "{} {} ({}, {}{stale})",
+                number(&input["value"]),
+                text(&input, "unit"),
+                text(&input, "source"),
+                age(&input["ageMs"])
+            )
         };
         let _ = writeln!(out, "  {:<28} {:<24} {value}", text(&input, "of"), text(&input, "what"));
     }
@@ -127,7 +173,10 @@ fn explain(view: &Value) -> String {
             seen("waiting"),
             seen("kvUsage"),
             age(&replica["kvUsage"]["ageMs"]),
-            replica["missing"].as_str().map(|why| format!("; {why}")).unwrap_or_default()
+            replica["missing"]
+                .as_str()
+                .map(|why| format!("; {why}"))
+                .unwrap_or_default()
         );
     }
     out
@@ -162,7 +211,16 @@ mod tests {
               "rules": [{"rule": "slots", "verdict": "up", "says": "needs 70 slots"}],
               "bounds": ["max 4"], "wouldChange": ["fewer than 20 requests"]}});
         let text = explain(&view);
-        for word in ["wants 3 of 1 to 4", "Saturated", "needs 70 slots", "max 4", "fewer than 20", "22 requests", "missing: connection refused", "0.91 (400 ms ago)"] {
+        for word in [
+            "wants 3 of 1 to 4",
+            "Saturated",
+            "needs 70 slots",
+            "max 4",
+            "fewer than 20",
+            "22 requests",
+            "missing: connection refused",
+            "0.91 (400 ms ago)",
+        ] {
             assert!(text.contains(word), "{word}: {text}");
         }
     }

@@ -48,10 +48,23 @@ impl Accepted {
         let entries: Vec<Entry> = serde_saphyr::from_str(&text).with_context(|| path.display().to_string())?;
         let mut ids = BTreeSet::new();
         for entry in &entries {
-            ensure!(ids.insert(&entry.id), "{}: id {} stands twice", path.display(), entry.id);
-            ensure!(!entry.reason.trim().is_empty(), "{}: {} has no reason", path.display(), entry.id);
+            ensure!(
+                ids.insert(&entry.id),
+                "{}: id {} stands twice",
+                path.display(),
+                entry.id
+            );
+            ensure!(
+                !entry.reason.trim().is_empty(),
+                "{}: {} has no reason",
+                path.display(),
+                entry.id
+            );
         }
-        Ok(Self { entries, used: BTreeSet::new() })
+        Ok(Self {
+            entries,
+            used: BTreeSet::new(),
+        })
     }
 
     /// Whether a difference of a case is accepted; the entry is then used.
@@ -73,7 +86,11 @@ impl Accepted {
     /// Entries that no difference needed.
     #[must_use]
     pub fn unused(&self) -> Vec<&str> {
-        self.entries.iter().map(|entry| entry.id.as_str()).filter(|id| !self.used.contains(*id)).collect()
+        self.entries
+            .iter()
+            .map(|entry| entry.id.as_str())
+            .filter(|id| !self.used.contains(*id))
+            .collect()
     }
 }
 
@@ -82,9 +99,13 @@ impl Accepted {
 pub fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
     let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    let Some((last, middle)) = parts.split_last() else {
+        return rest.is_empty();
+    };
     for part in middle {
         let Some(at) = rest.find(part) else { return false };
         rest = &rest[at + part.len()..];

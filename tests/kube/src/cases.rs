@@ -22,7 +22,11 @@ impl Case {
     #[must_use]
     pub fn namespace(&self) -> String {
         let name: String = self.name.replace('/', "-");
-        name.chars().take(60).collect::<String>().trim_end_matches('-').to_owned()
+        name.chars()
+            .take(60)
+            .collect::<String>()
+            .trim_end_matches('-')
+            .to_owned()
     }
 }
 

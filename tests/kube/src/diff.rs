@@ -43,7 +43,10 @@ pub fn compare(real: &[Step], ours: &[Step]) -> Vec<Difference> {
         let number = index + 1;
         match (real.get(index), ours.get(index)) {
             (Some(left), Some(right)) if left.title == right.title => {
-                let mut at = Finding { step: format!("{number} {}", left.title), found: &mut found };
+                let mut at = Finding {
+                    step: format!("{number} {}", left.title),
+                    found: &mut found,
+                };
                 at.values("", Some(&left.seen), Some(&right.seen));
             }
             (left, right) => {
@@ -93,7 +96,12 @@ impl Finding<'_> {
     }
 
     fn push(&mut self, at: &str, real: Option<String>, ours: Option<String>) {
-        self.found.push(Difference { step: self.step.clone(), at: at.to_owned(), real, ours });
+        self.found.push(Difference {
+            step: self.step.clone(),
+            at: at.to_owned(),
+            real,
+            ours,
+        });
     }
 
     /// Lines of text: those in common are left out, the others shown in order.
@@ -104,7 +112,11 @@ impl Finding<'_> {
         for (next_i, next_j) in common.into_iter().chain([(left.len(), right.len())]) {
             let paired = (next_i - i).min(next_j - j);
             for offset in 0..paired {
-                self.push(at, Some(left[i + offset].to_owned()), Some(right[j + offset].to_owned()));
+                self.push(
+                    at,
+                    Some(left[i + offset].to_owned()),
+                    Some(right[j + offset].to_owned()),
+                );
             }
             for line in &left[i + paired..next_i] {
                 self.push(at, Some((*line).to_owned()), None);
@@ -157,19 +169,31 @@ mod tests {
     use serde_json::json;
 
     fn step(seen: Value) -> Vec<Step> {
-        vec![Step { title: "GET /x".to_owned(), seen }]
+        vec![Step {
+            title: "GET /x".to_owned(),
+            seen,
+        }]
     }
 
     #[test]
     fn a_differing_field_is_named_by_its_path() {
-        let found = compare(&step(json!({"body": {"a": [{"b": 1}]}})), &step(json!({"body": {"a": [{"b": 2, "c": 3}]}})));
+        let found = compare(
+            &step(json!({"body": {"a": [{"b": 1}]}})),
+            &step(json!({"body": {"a": [{"b": 2, "c": 3}]}})),
+        );
         let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["body.a[0].b: real 1, ours 2", "body.a[0].c: real (absent), ours 3"]);
+        assert_eq!(
+            shown,
+            ["body.a[0].b: real 1, ours 2", "body.a[0].c: real (absent), ours 3"]
+        );
     }
 
     #[test]
     fn of_text_only_the_lines_that_differ_are_shown() {
-        let found = compare(&step(json!({"stdout": ["a", "b", "d"]})), &step(json!({"stdout": ["a", "c", "d", "e"]})));
+        let found = compare(
+            &step(json!({"stdout": ["a", "b", "d"]})),
+            &step(json!({"stdout": ["a", "c", "d", "e"]})),
+        );
         let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["stdout: real b, ours c", "stdout: real (absent), ours e"]);
     }
@@ -177,7 +201,10 @@ mod tests {
     #[test]
     fn a_story_that_takes_another_turn_is_compared_no_further() {
         let real = [step(json!(1)), step(json!(2))].concat();
-        let ours = vec![Step { title: "GET /y".to_owned(), seen: json!(1) }];
+        let ours = vec![Step {
+            title: "GET /y".to_owned(),
+            seen: json!(1),
+        }];
         assert_eq!(compare(&real, &ours).len(), 1);
     }
 }

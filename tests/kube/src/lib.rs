@@ -4,11 +4,16 @@
 //! and to the embedded one, and compares what they answered. The *loop* suite
 //! runs `tidegate up` on each of the two and watches the whole loop turn.
 
-#![expect(missing_debug_implementations, reason = "the types of a test suite are never printed")]
+#![expect(
+    missing_debug_implementations,
+    reason = "the types of a test suite are never printed"
+)]
 
 pub mod accepted;
+pub mod arena;
 pub mod cases;
 pub mod diff;
 pub mod mask;
+pub mod scenarios;
 pub mod story;
 mod transport;

@@ -21,8 +21,7 @@ static LONG_TIME: LazyLock<Regex> =
     LazyLock::new(|| regex(r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} [+-]\d{4}"));
 static CLUSTER_ADDRESS: LazyLock<Regex> = LazyLock::new(|| regex(r"\b10\.\d{1,3}\.\d{1,3}\.\d{1,3}\b"));
 static NODE_PORT: LazyLock<Regex> = LazyLock::new(|| regex(r":3[0-2]\d{3}/"));
-static AGE: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"\b(\d+y\d+d|\d+d\d+h|\d+h\d+m|\d+m\d+s|\d+(ms|[smhdy]))\b"));
+static AGE: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(\d+y\d+d|\d+d\d+h|\d+h\d+m|\d+m\d+s|\d+(ms|[smhdy]))\b"));
 static WHOLE_AGE: LazyLock<Regex> =
     LazyLock::new(|| regex(r"^(\d+y\d+d|\d+d\d+h|\d+h\d+m|\d+m\d+s|\d+[smhdy])( ago)?( \(x\d+ over [0-9smhd]+\))?$"));
 static VERSION_IN_TEXT: LazyLock<Regex> =
@@ -47,9 +46,19 @@ pub fn mask(steps: &[Step], server: &str) -> Vec<Step> {
     for step in steps {
         seen.gather(&step.seen);
     }
-    let ranks = seen.versions.iter().enumerate().map(|(rank, version)| (version.to_string(), rank + 1)).collect();
+    let ranks = seen
+        .versions
+        .iter()
+        .enumerate()
+        .map(|(rank, version)| (version.to_string(), rank + 1))
+        .collect();
     let names = seen.prefixes.iter().map(|prefix| generated(prefix)).collect();
-    let mut masking = Masking { server, ranks, names, uids: BTreeMap::new() };
+    let mut masking = Masking {
+        server,
+        ranks,
+        names,
+        uids: BTreeMap::new(),
+    };
     steps
         .iter()
         .map(|step| Step {
@@ -70,7 +79,10 @@ struct Seen {
 
 /// A name generated from a prefix, and what stands for it.
 fn generated(prefix: &str) -> (Regex, String) {
-    (regex(&format!(r"\b{}[a-z0-9]{{5}}\b", regex::escape(prefix))), format!("{prefix}<5>"))
+    (
+        regex(&format!(r"\b{}[a-z0-9]{{5}}\b", regex::escape(prefix))),
+        format!("{prefix}<5>"),
+    )
 }
 
 impl Seen {
@@ -91,7 +103,8 @@ impl Seen {
             }
             Value::Array(items) => items.iter().for_each(|item| self.gather(item)),
             Value::String(text) => {
-                self.prefixes.extend(GENERATED_IN_TEXT.captures_iter(text).map(|found| found[1].to_owned()));
+                self.prefixes
+                    .extend(GENERATED_IN_TEXT.captures_iter(text).map(|found| found[1].to_owned()));
             }
             _ => {}
         }
@@ -154,7 +167,9 @@ impl Masking<'_> {
     /// A bookmark's revision is that of the moment, as a list's is.
     fn bookmark(&mut self, object: &Map<String, Value>) -> Value {
         let mut masked = self.map(object, false);
-        let version = object.get("metadata").and_then(|metadata| metadata.get("resourceVersion"));
+        let version = object
+            .get("metadata")
+            .and_then(|metadata| metadata.get("resourceVersion"));
         if let Some(version) = version {
             masked["metadata"]["resourceVersion"] = self.version(version, true);
         }
@@ -166,7 +181,9 @@ impl Masking<'_> {
         kept.remove("managedFields");
         let version = kept.remove("resourceVersion");
         let token = kept.remove("continue");
-        let Value::Object(mut masked) = self.map(&kept, false) else { return Value::Null };
+        let Value::Object(mut masked) = self.map(&kept, false) else {
+            return Value::Null;
+        };
         if let Some(version) = version {
             masked.insert("resourceVersion".to_owned(), self.version(&version, collection));
         }
@@ -208,9 +225,13 @@ impl Masking<'_> {
         for (name, mask) in &self.names {
             masked = name.replace_all(&masked, mask.as_str()).into_owned();
         }
-        masked = UID.replace_all(&masked, |found: &Captures<'_>| self.uid(&found[0])).into_owned();
+        masked = UID
+            .replace_all(&masked, |found: &Captures<'_>| self.uid(&found[0]))
+            .into_owned();
         masked = TIME
-            .replace_all(&masked, |found: &Captures<'_>| found[0].replace(|digit: char| digit.is_ascii_digit(), "0"))
+            .replace_all(&masked, |found: &Captures<'_>| {
+                found[0].replace(|digit: char| digit.is_ascii_digit(), "0")
+            })
             .into_owned();
         masked = FILE_TIME.replace_all(&masked, "<file time>").into_owned();
         masked = DIFF_FILE.replace_all(&masked, "/tmp/$1").into_owned();
@@ -218,8 +239,12 @@ impl Masking<'_> {
         masked = CLUSTER_ADDRESS.replace_all(&masked, "<address>").into_owned();
         masked = NODE_PORT.replace_all(&masked, ":<node port>/").into_owned();
         masked = EVENT_TAIL.replace_all(&masked, ".<hex>").into_owned();
-        masked = DUMPED_OBJECT.replace_all(&masked, "Invalid value: <the object>:").into_owned();
-        masked = CONTINUE_IN_PATH.replace_all(&masked, "continue=<continue>").into_owned();
+        masked = DUMPED_OBJECT
+            .replace_all(&masked, "Invalid value: <the object>:")
+            .into_owned();
+        masked = CONTINUE_IN_PATH
+            .replace_all(&masked, "continue=<continue>")
+            .into_owned();
         masked = VERSION_IN_MESSAGE.replace_all(&masked, "$1<some version>").into_owned();
         VERSION_IN_TEXT
             .replace_all(&masked, |found: &Captures<'_>| {
@@ -242,7 +267,15 @@ mod tests {
     use serde_json::json;
 
     fn masked(title: &str, seen: Value) -> Value {
-        mask(&[Step { title: title.to_owned(), seen }], "https://127.0.0.1:6443")[0].seen.clone()
+        mask(
+            &[Step {
+                title: title.to_owned(),
+                seen,
+            }],
+            "https://127.0.0.1:6443",
+        )[0]
+        .seen
+        .clone()
     }
 
     #[test]
@@ -264,19 +297,29 @@ mod tests {
 
     #[test]
     fn times_keep_their_shape_and_ages_and_columns_close_up() {
-        assert_eq!(masked("GET /x", json!("at 2026-11-22T10:00:00.123456Z")), json!("at 0000-00-00T00:00:00.000000Z"));
-        assert_eq!(masked("$ kubectl get", json!("web    1/1     2m10s ")), json!("web  1/1  <age>"));
+        assert_eq!(
+            masked("GET /x", json!("at 2026-11-22T10:00:00.123456Z")),
+            json!("at 0000-00-00T00:00:00.000000Z")
+        );
+        assert_eq!(
+            masked("$ kubectl get", json!("web    1/1     2m10s ")),
+            json!("web  1/1  <age>")
+        );
         assert_eq!(masked("$ kubectl get", json!("    image: a")), json!("    image: a"));
         assert_eq!(
             masked("$ kubectl describe", json!("Start:  Sun, 22 Nov 2026 17:00:00 +0000")),
             json!("Start:  <date>")
         );
-        assert_eq!(masked("$ x", json!("at https://127.0.0.1:6443/api")), json!("at <server>/api"));
+        assert_eq!(
+            masked("$ x", json!("at https://127.0.0.1:6443/api")),
+            json!("at <server>/api")
+        );
     }
 
     #[test]
     fn generated_names_are_masked_wherever_they_show() {
-        let seen = json!({ "body": { "metadata": { "generateName": "web-", "name": "web-x7k2p" } }, "text": "pod/web-x7k2p" });
+        let seen =
+            json!({ "body": { "metadata": { "generateName": "web-", "name": "web-x7k2p" } }, "text": "pod/web-x7k2p" });
         let masked = masked("POST /x", seen);
         assert_eq!(masked["text"], "pod/web-<5>");
         assert_eq!(masked["body"]["metadata"]["name"], "web-<5>");

@@ -76,7 +76,11 @@ impl Reply {
     /// The string at a JSON pointer, empty when there is none.
     #[must_use]
     pub fn text(&self, pointer: &str) -> String {
-        self.body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        self.body
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -102,7 +106,11 @@ impl Story {
     /// # Errors
     /// When the namespace cannot be made.
     pub async fn begin(stage: &Stage, namespace: &str) -> Result<Self> {
-        let story = Self { stage: stage.clone(), namespace: namespace.to_owned(), steps: Arc::default() };
+        let story = Self {
+            stage: stage.clone(),
+            namespace: namespace.to_owned(),
+            steps: Arc::default(),
+        };
         story.have("/api/v1/namespaces", "{metadata: {name: '{ns}'}}").await?;
         Ok(story)
     }
@@ -121,7 +129,10 @@ impl Story {
 
     /// Adds something seen to the record.
     pub fn note(&self, title: impl Into<String>, seen: Value) {
-        self.lock().push(Step { title: title.into(), seen });
+        self.lock().push(Step {
+            title: title.into(),
+            seen,
+        });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Step>> {
@@ -131,7 +142,13 @@ impl Story {
     /// Starts a request of any shape.
     #[must_use]
     pub fn ask(&self, method: &'static str, path: &str) -> Ask<'_> {
-        Ask { story: self, method, path: self.resolve(path), headers: Vec::new(), body: Vec::new() }
+        Ask {
+            story: self,
+            method,
+            path: self.resolve(path),
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     /// GET.
@@ -201,7 +218,11 @@ impl Story {
 
     async fn patch(&self, path: &str, kind: &str, patch: &str) -> Result<Reply> {
         let patch = self.yaml(patch)?;
-        self.ask("PATCH", path).header("content-type", kind).raw(patch.to_string()).send().await
+        self.ask("PATCH", path)
+            .header("content-type", kind)
+            .raw(patch.to_string())
+            .send()
+            .await
     }
 
     /// DELETE without a body.
@@ -236,7 +257,11 @@ impl Story {
     pub async fn set(&self, path: &str, patch: &str) -> Result<Reply> {
         let patch = self.yaml(patch)?;
         let kind = "application/merge-patch+json";
-        self.ask("PATCH", path).header("content-type", kind).raw(patch.to_string()).must().await
+        self.ask("PATCH", path)
+            .header("content-type", kind)
+            .raw(patch.to_string())
+            .must()
+            .await
     }
 
     /// Reads something without recording it.
@@ -270,7 +295,8 @@ impl Story {
     /// Replaces `{ns}` and `{g}` (an API group of this story alone).
     #[must_use]
     pub fn fill(&self, text: &str) -> String {
-        text.replace("{ns}", &self.namespace).replace("{g}", &format!("{}.example.org", self.namespace))
+        text.replace("{ns}", &self.namespace)
+            .replace("{g}", &format!("{}.example.org", self.namespace))
     }
 
     fn yaml(&self, text: &str) -> Result<Value> {
@@ -348,7 +374,10 @@ impl Ask<'_> {
         let answer = self.exchange().await?;
         let (body, reply) = read(&answer);
         let headers = Answer::compared_headers(&answer.headers);
-        story.note(title, json!({ "status": answer.status, "headers": headers, "body": body }));
+        story.note(
+            title,
+            json!({ "status": answer.status, "headers": headers, "body": body }),
+        );
         Ok(reply)
     }
 
@@ -383,7 +412,12 @@ impl Ask<'_> {
     /// When no answer comes.
     pub async fn etag(self) -> Result<String> {
         let answer = self.exchange().await?;
-        Ok(answer.headers.get("etag").and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned())
+        Ok(answer
+            .headers
+            .get("etag")
+            .and_then(|tag| tag.to_str().ok())
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// Sends without recording.
@@ -417,14 +451,28 @@ impl Ask<'_> {
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        request.body(Body::from(self.body)).with_context(|| format!("{} {}", self.method, self.path))
+        request
+            .body(Body::from(self.body))
+            .with_context(|| format!("{} {}", self.method, self.path))
     }
 }
 
 /// The body for the record (text when it is not JSON) and the reply.
 fn read(answer: &Answer) -> (Value, Reply) {
     match serde_json::from_str::<Value>(&answer.text) {
-        Ok(body) => (body.clone(), Reply { status: answer.status, body }),
-        Err(_) => (answer.text.clone().into(), Reply { status: answer.status, body: Value::Null }),
+        Ok(body) => (
+            body.clone(),
+            Reply {
+                status: answer.status,
+                body,
+            },
+        ),
+        Err(_) => (
+            answer.text.clone().into(),
+            Reply {
+                status: answer.status,
+                body: Value::Null,
+            },
+        ),
     }
 }

@@ -28,8 +28,11 @@ impl Answer {
     pub(crate) fn compared_headers(headers: &HeaderMap) -> Value {
         let mut kept = serde_json::Map::new();
         for name in COMPARED {
-            let mut values: Vec<String> =
-                headers.get_all(name).iter().filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
+            let mut values: Vec<String> = headers
+                .get_all(name)
+                .iter()
+                .filter_map(|value| value.to_str().ok().map(str::to_owned))
+                .collect();
             // Vary is a set and only ever compared as present on discovery.
             if name == "vary" || values.is_empty() {
                 continue;
@@ -100,5 +103,10 @@ pub(crate) async fn stream(client: &kube::Client, request: Request<Body>) -> Res
             let _ = sender.send(last).await;
         }
     });
-    Ok(Lines { status: head.status.as_u16(), headers: head.headers, lines, reader })
+    Ok(Lines {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        lines,
+        reader,
+    })
 }

@@ -38,7 +38,9 @@ mod tests {
     #[test]
     fn each_crd_has_one_served_and_stored_version_with_status() {
         for crd in crds() {
-            let [version] = &crd.spec.versions[..] else { panic!("{:?}", crd.metadata.name) };
+            let [version] = &crd.spec.versions[..] else {
+                panic!("{:?}", crd.metadata.name)
+            };
             assert!(version.served && version.storage);
             assert!(version.subresources.as_ref().unwrap().status.is_some());
         }

@@ -84,7 +84,13 @@ mod tests {
     #[test]
     fn adding_and_subtracting_saturate() {
         assert_eq!(Instant::from_secs(1) - Duration::from_secs(5), Instant::ZERO);
-        assert_eq!(Instant::from_nanos(u64::MAX) + Duration::MAX, Instant::from_nanos(u64::MAX));
-        assert_eq!(Instant::from_millis(1500) + Duration::from_millis(500), Instant::from_secs(2));
+        assert_eq!(
+            Instant::from_nanos(u64::MAX) + Duration::MAX,
+            Instant::from_nanos(u64::MAX)
+        );
+        assert_eq!(
+            Instant::from_millis(1500) + Duration::from_millis(500),
+            Instant::from_secs(2)
+        );
     }
 }

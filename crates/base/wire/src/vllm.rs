@@ -93,6 +93,8 @@ pub struct Family {
     /// Whether the series have the label `engine` beside `model_name`.
     pub engine: bool,
     /// A further label and its values: one series for each, in this order.
+    /// Those of `finished_reason` differ between versions and are not here,
+    /// see [`finished_reasons`].
     pub by: Option<(&'static str, &'static [&'static str])>,
     /// Bucket bounds.
     pub buckets: Buckets,

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::engine::Api;
 use crate::engine::delete::Order;
 use crate::failure::{Failure, Outcome};
-use crate::forms::schema::Cause;
+use crate::forms::Gvk;
+use crate::forms::schema::{self, Cause};
 use crate::lifecycle::Part;
 use crate::object::{child, deleting, finalizers, map, meta, set_finalizers, strings};
 use crate::registry::condition;
@@ -37,7 +38,7 @@ pub(crate) fn begin(definition: &mut Value) -> Outcome<()> {
     check(definition)?;
     definition["status"] = json!({
         "acceptedNames": {"plural": "", "kind": ""},
-        "conditions": [],
+        "conditions": null,
         "storedVersions": [storage_version(definition)],
     });
     Ok(())
@@ -121,10 +122,60 @@ fn check(definition: &Value) -> Outcome<()> {
         let message = "Invalid value: must have exactly one version marked as storage version".to_owned();
         refuse("FieldValueInvalid", "spec.versions", message);
     }
+    causes.extend(schema_causes(definition));
     if causes.is_empty() {
         return Ok(());
     }
     Err(Failure::invalid(GROUP, "CustomResourceDefinition", name, &causes))
+}
+
+/// What is wrong with the versions' schemas. Where all versions have the same one,
+/// upstream calls it the definition's.
+fn schema_causes(definition: &Value) -> Vec<Cause> {
+    let Some(versions) = definition.pointer("/spec/versions").and_then(Value::as_array) else {
+        return Vec::new();
+    };
+    let schemas: Vec<&Value> = versions
+        .iter()
+        .map(|version| &version["schema"]["openAPIV3Schema"])
+        .collect();
+    let shared = schemas.windows(2).all(|pair| pair[0] == pair[1]);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut causes = Vec::new();
+    for (index, (version, schema)) in
+        versions
+            .iter()
+            .zip(&schemas)
+            .enumerate()
+            .take(if shared { 1 } else { usize::MAX })
+    {
+        let place = if shared {
+            "spec.validation".to_owned()
+        } else {
+            format!("spec.versions[{index}].schema")
+        };
+        if schema.is_null() {
+            let message = "Required value: schemas are required".to_owned();
+            let field = format!("spec.versions[{index}].schema.openAPIV3Schema");
+            causes.push(Cause {
+                reason: "FieldValueRequired",
+                message,
+                field,
+            });
+            continue;
+        }
+        let gvk = Gvk::new(
+            text(&definition["spec"]["group"]),
+            text(&version["name"]),
+            text(&definition["spec"]["names"]["kind"]),
+        );
+        let found = schema::from_crd(schema, &gvk).err().unwrap_or_default();
+        causes.extend(found.into_iter().map(|cause| Cause {
+            field: format!("{place}.openAPIV3Schema.{}", cause.field),
+            ..cause
+        }));
+    }
+    causes
 }
 
 /// The definition with the finalizer that keeps it until its instances are gone.

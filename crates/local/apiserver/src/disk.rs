@@ -125,10 +125,13 @@ impl Bell {
     pub(crate) async fn wait(&self, revision: u64) -> Result<(), String> {
         if self.durable() < revision {
             let mut durable = self.durable.subscribe();
+            // Only the number is kept: a guard held while the value is read again
+            // would deadlock with a writer between the two.
             let reached = durable
                 .wait_for(|now| *now >= revision || self.failed.get().is_some())
-                .await;
-            if reached.is_err() || self.durable() < revision {
+                .await
+                .map(|now| *now);
+            if !reached.is_ok_and(|now| now >= revision) {
                 return Err(self.failure().unwrap_or("the server is shutting down").to_owned());
             }
         }
@@ -297,4 +300,53 @@ fn write(database: &Database, batch: &[Record]) -> Result<(), redb::Error> {
     }
     transaction.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_writer_waits_for_the_bell_and_learns_of_failure() {
+        let bell = Arc::new(Bell::new(5));
+        bell.wait(5).await.unwrap();
+        let waiting = tokio::spawn({
+            let bell = bell.clone();
+            async move { bell.wait(6).await }
+        });
+        bell.ring(6, []);
+        waiting.await.unwrap().unwrap();
+        let waiting = tokio::spawn({
+            let bell = bell.clone();
+            async move { bell.wait(7).await }
+        });
+        bell.fail("the disk is full".to_owned());
+        assert_eq!(waiting.await.unwrap().unwrap_err(), "the disk is full");
+        bell.wait(6).await.unwrap();
+    }
+
+    #[test]
+    fn everything_handed_over_before_the_close_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory {
+            events: 10,
+            age: 10,
+            bytes: 1000,
+        };
+        let (_, _, disk) = open(folder.path(), memory).unwrap();
+        let pods: Arc<str> = "pods".into();
+        let record = |revision, key: &str, json: Option<&'static str>| Record {
+            revision,
+            resource: pods.clone(),
+            key: key.into(),
+            json: json.map(|text| Bytes::from_static(text.as_bytes())),
+        };
+        disk.write(record(1, "a/x", Some(r#"{"metadata":{"resourceVersion":"1"}}"#)));
+        disk.write(record(2, "a/y", Some(r#"{"metadata":{"resourceVersion":"2"}}"#)));
+        disk.write(record(3, "a/x", None));
+        disk.close();
+        let (store, bell, _disk) = open(folder.path(), memory).unwrap();
+        assert_eq!((store.revision(), store.count(), bell.durable()), (3, 1, 3));
+        assert_eq!(store.get("pods", "a/y").unwrap().revision, 2);
+    }
 }

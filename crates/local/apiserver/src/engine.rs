@@ -14,7 +14,7 @@ use crate::discovery::Documents;
 use crate::disk::{Bell, Disk, Record};
 use crate::events;
 use crate::failure::{Failure, Outcome};
-use crate::object::{meta, typed_json};
+use crate::object::{deleting, meta, typed_json};
 use crate::query::Query;
 use crate::registry::Registry;
 use crate::resource::Resource;
@@ -137,6 +137,9 @@ impl Api {
         self.writable()?;
         let object = {
             let mut store = self.store.lock();
+            if expect == Expect::Absent && !has_home(&store, resource, key) {
+                return Ok(Err(Refused::Missing));
+            }
             let object = match store.put(&resource.storage, key, value, expect, self.clock()) {
                 Ok(object) => object,
                 Err(refused) => return Ok(Err(refused)),
@@ -197,6 +200,18 @@ impl Api {
     pub(crate) async fn durable(&self, revision: u64) -> Outcome<()> {
         self.bell.wait(revision).await.map_err(Failure::internal)
     }
+}
+
+/// Whether a new object may be where it wants to be. Asked under the store's lock:
+/// nothing slips into a namespace or definition that is being emptied.
+fn has_home(store: &Store, resource: &Resource, key: &str) -> bool {
+    let open = |kind: &str, name: &str| store.get(kind, name).is_some_and(|found| !deleting(&found.value));
+    let namespace = key
+        .split_once('/')
+        .map(|(namespace, _)| namespace)
+        .filter(|_| resource.namespaced);
+    namespace.is_none_or(|namespace| open("namespaces", namespace))
+        && (resource.custom.is_none() || open(crate::crds::STORAGE, &resource.storage))
 }
 
 /// The object as clients of this resource see it, without its type.

@@ -15,7 +15,14 @@ const FIELDS: [(&str, &str); 7] = [
 
 /// From core/v1 to events.k8s.io/v1.
 pub(crate) fn to_events_group(event: &Value) -> Value {
-    renamed(event, FIELDS)
+    let mut event = renamed(event, FIELDS);
+    if let Some(map) = event.as_object_mut() {
+        // core/v1 writes these even when empty.
+        map.retain(|field, value| {
+            !(value == "" && matches!(field.as_str(), "reportingController" | "reportingInstance"))
+        });
+    }
+    event
 }
 
 /// From events.k8s.io/v1 to core/v1.

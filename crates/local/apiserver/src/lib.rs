@@ -18,7 +18,12 @@ mod disk;
 mod engine;
 mod events;
 mod failure;
-#[expect(unreachable_pub, reason = "the forms are written like a library of their own")]
+#[expect(
+    unreachable_pub,
+    dead_code,
+    unused_imports,
+    reason = "the forms are written like a library of their own, of which not everything is used"
+)]
 pub(crate) mod forms;
 mod json;
 mod lifecycle;

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::crds;
 use crate::failure::{Failure, Outcome};
 use crate::forms::kinds;
 use crate::forms::schema::Cause;
@@ -43,10 +44,9 @@ pub(crate) fn created(resource: &Resource, object: &mut Value, now: &str, uid: &
     set_meta(object, "creationTimestamp", now);
     if resource.generation {
         set_meta(object, "generation", 1);
-    } else {
-        unset_meta(object, "generation");
     }
-    if resource.has_status() {
+    // A Node comes with its status: its kubelet makes it.
+    if resource.has_status() && !resource.is("", "nodes") {
         map(object).remove("status");
     }
     if resource.custom.is_none() {
@@ -134,7 +134,7 @@ fn status_part(resource: &Resource, old: &Value, mut new: Value) -> Outcome<Valu
 /// System fields cannot be changed: absent ones are filled in, others refused.
 fn keep_identity(resource: &Resource, old: &Value, new: &mut Value) -> Outcome<()> {
     let mut causes = Vec::new();
-    for field in ["uid", "creationTimestamp", "deletionTimestamp"] {
+    for field in ["uid", "deletionTimestamp"] {
         let sent = meta(new, field);
         if !sent.is_empty() && sent != meta(old, field) {
             causes.push(Cause {
@@ -156,6 +156,7 @@ fn keep_identity(resource: &Resource, old: &Value, new: &mut Value) -> Outcome<(
     for field in [
         "name",
         "namespace",
+        "creationTimestamp",
         "generateName",
         "generation",
         "deletionGracePeriodSeconds",
@@ -179,6 +180,9 @@ fn clean(resource: &Resource, object: &mut Value) {
                 schema.prune(object);
             }
             kinds::default(&resource.gvk(), object);
+            if resource.is("", "pods") {
+                same_addresses(object);
+            }
         }
     }
     let metadata = metadata(object);
@@ -202,6 +206,7 @@ fn check(resource: &Resource, new: &Value, old: Option<&Value>) -> Outcome<()> {
         (Some(_), schema) => {
             let mut causes = kinds::validate(&resource.gvk(), new, old);
             causes.extend(schema.iter().flat_map(|schema| schema.validate(new)));
+            causes.extend(replicas(resource, new));
             causes
         }
         (None, _) => kinds::validate(&resource.gvk(), new, old),
@@ -215,6 +220,41 @@ fn check(resource: &Resource, new: &Value, old: Option<&Value>) -> Outcome<()> {
         meta(new, "name"),
         &causes,
     ))
+}
+
+/// What is wrong with the numbers that the scale subresource shows.
+fn replicas(resource: &Resource, object: &Value) -> Vec<Cause> {
+    let Some(paths) = resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) else {
+        return Vec::new();
+    };
+    let wrong = |path: &String| {
+        let value = at_path(object, path)?;
+        let message = match value {
+            Value::Number(number) if number.as_i64().is_some_and(|number| number >= 0) => return None,
+            Value::Number(number) => format!("Invalid value: {number}: should be a non-negative integer"),
+            other => {
+                let (shown, kind) = match other {
+                    Value::String(text) => (text.clone(), "string"),
+                    Value::Bool(flag) => (flag.to_string(), "bool"),
+                    _ => return None,
+                };
+                format!("Invalid value: 0: {path} accessor error: {shown} is of the type {kind}, expected int64")
+            }
+        };
+        Some(Cause {
+            reason: "FieldValueInvalid",
+            message,
+            field: path.clone(),
+        })
+    };
+    [&paths.spec, &paths.status].into_iter().filter_map(wrong).collect()
+}
+
+/// What a simple JSON path such as `.spec.replicas` points at.
+pub(crate) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.')
+        .filter(|part| !part.is_empty())
+        .try_fold(value, |value, part| value.get(part))
 }
 
 /// Whether a change is one that controllers must see: anything but metadata and status.
@@ -239,6 +279,28 @@ pub(crate) fn released(object: &Value) -> bool {
         && finalizers(object).is_empty()
         && strings(object.pointer("/spec/finalizers")).is_empty()
         && grace(object).unwrap_or(0) == 0
+}
+
+/// The list of a Pod's addresses follows the single one.
+fn same_addresses(pod: &mut Value) {
+    let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let Some(address) = status
+        .get("podIP")
+        .filter(|address| address.as_str().is_some_and(|text| !text.is_empty()))
+    else {
+        return;
+    };
+    if status
+        .get("podIPs")
+        .and_then(|list| list.get(0))
+        .and_then(|first| first.get("ip"))
+        != Some(address)
+    {
+        let list = json!([{"ip": address}]);
+        status.insert("podIPs".to_owned(), list);
+    }
 }
 
 /// What a deletion asks for.
@@ -298,10 +360,12 @@ pub(crate) fn deleted(resource: &Resource, old: &Value, deletion: &Deletion, now
                 now.to_owned()
             },
         );
-        if !namespace {
+        // Upstream marks these two kinds by hand.
+        let by_hand = namespace || resource.is(crds::GROUP, crds::PLURAL);
+        if !by_hand {
             set_meta(&mut new, "deletionGracePeriodSeconds", wait);
         }
-        if generation(&new) > 0 {
+        if !by_hand && generation(&new) > 0 {
             let next = generation(&new) + 1;
             set_meta(&mut new, "generation", next);
         }

@@ -12,10 +12,15 @@ pub const HEADERS: usize = 100;
 pub const CONNECTIONS: usize = 4096;
 /// Watches at once: 429 beyond.
 pub const WATCHES: usize = 2048;
-/// Time to send a whole head, and then a whole body.
-pub const READ_TIME: Duration = Duration::from_secs(30);
+/// Time to send a whole body.
+pub const BODY_TIME: Duration = Duration::from_secs(30);
+/// Time until a whole head has come, from the connection's start or the last answer
+/// on. Longer than clients keep idle connections, so that they close them first.
+pub const HEAD_TIME: Duration = Duration::from_secs(150);
 /// Events remembered for each resource; a watcher further behind starts again (410).
 pub const EVENTS: usize = 10_000;
+/// Bytes of JSON remembered for each resource in its events.
+pub const EVENT_BYTES: usize = 64 * 1024 * 1024;
 /// How long events are remembered.
 pub const EVENT_AGE: Duration = Duration::from_mins(30);
 /// Frames that wait for a slow watcher before it is made to wait.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, BodyStream, Empty, StreamBody};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -107,7 +108,10 @@ impl Api {
                 _ => unreachable(&why),
             });
         }
-        let mut answer = answer::answer(200, "text/plain", body.map_err(Into::into).boxed_unsync());
+        // A log that is followed ends with the server.
+        let lines = TryStreamExt::map_err(BodyStream::new(body), Into::into)
+            .take_until(Box::pin(self.stop.clone().cancelled_owned()));
+        let mut answer = answer::answer(200, "text/plain", BodyExt::boxed_unsync(StreamBody::new(lines)));
         if let Some(kind) = head.headers.get(CONTENT_TYPE) {
             answer.headers_mut().insert(CONTENT_TYPE, kind.clone());
         }

@@ -62,15 +62,6 @@ impl Query {
         }
     }
 
-    /// Narrows a selection to one name.
-    pub(crate) fn select_name(&mut self, name: &str) {
-        let mut fields = format!("metadata.name={name}");
-        if !self.get("fieldSelector").is_empty() {
-            fields = format!("{},{fields}", self.get("fieldSelector"));
-        }
-        self.0.insert(0, ("fieldSelector".to_owned(), fields));
-    }
-
     /// Whether `dryRun=All` was asked for.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::forms::openapi::CrdDoc;
 use crate::forms::{Gvk, schema, table};
 use crate::object::{deleting, meta, strings};
-use crate::resource::{ALL, Custom, Resource, SCALE, STATUS, ScalePaths, builtin, qualified};
+use crate::resource::{ALL_CUSTOM, Custom, Resource, SCALE, STATUS, ScalePaths, builtin, qualified};
 
 /// See the module.
 #[derive(Debug)]
@@ -157,11 +157,11 @@ fn served(definition: &Value, version: &Value) -> Option<Resource> {
                 .filter(|path| !path.is_empty())
                 .map(str::to_owned),
         });
-    if scale.is_some() {
-        subresources.push(SCALE);
-    }
     if version.pointer("/subresources/status").is_some_and(Value::is_object) {
         subresources.push(STATUS);
+    }
+    if scale.is_some() {
+        subresources.push(SCALE);
     }
     let deprecated = version["deprecated"] == Value::Bool(true);
     let warning = deprecated.then(|| {
@@ -177,7 +177,7 @@ fn served(definition: &Value, version: &Value) -> Option<Resource> {
         short_names: list(&names["shortNames"]),
         categories: list(&names["categories"]),
         namespaced: spec["scope"] == "Namespaced",
-        verbs: ALL,
+        verbs: ALL_CUSTOM,
         subresources,
         generation: true,
         schema,

@@ -64,6 +64,17 @@ pub(crate) const ALL: &[&str] = &[
     "update",
     "watch",
 ];
+/// The same in the order in which upstream tells them of custom resources.
+pub(crate) const ALL_CUSTOM: &[&str] = &[
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
+    "update",
+    "watch",
+];
 const NO_COLLECTION: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
 const CREATE: &[&str] = &["create"];
 
@@ -116,7 +127,7 @@ impl Resource {
     }
 
     pub(crate) fn api_version(&self) -> String {
-        api_version(&self.group, &self.version)
+        self.gvk().api_version()
     }
 
     pub(crate) fn gvk(&self) -> Gvk {
@@ -129,6 +140,18 @@ impl Resource {
 
     pub(crate) fn has_status(&self) -> bool {
         self.sub("status").is_some()
+    }
+
+    /// Whether an update need not say which version it was made from.
+    pub(crate) fn unconditional(&self) -> bool {
+        let kinds = [
+            "Lease",
+            "PodDisruptionBudget",
+            "CustomResourceDefinition",
+            "RuntimeClass",
+        ];
+        let webhooks = self.group == "admissionregistration.k8s.io";
+        self.custom.is_none() && !webhooks && !kinds.contains(&&*self.kind)
     }
 
     /// Whether this is the named resource of a built-in group.

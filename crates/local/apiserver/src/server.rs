@@ -118,6 +118,7 @@ pub async fn serve(options: Options) -> Result<Running, Error> {
     let memory = Memory {
         events: limits::EVENTS,
         age: u64::try_from(limits::EVENT_AGE.as_millis()).unwrap_or(u64::MAX),
+        bytes: limits::EVENT_BYTES,
     };
     let (store, bell, disk) = match data_dir {
         None => (Store::new(0, memory), Arc::new(Bell::new(0)), None),
@@ -183,7 +184,7 @@ async fn converse(stream: TcpStream, api: Arc<Api>) {
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits::READ_TIME)
+        .header_read_timeout(limits::HEAD_TIME)
         .max_headers(limits::HEADERS)
         .max_buf_size(limits::HEAD)
         .serve_connection(TokioIo::new(stream), service);
@@ -193,7 +194,8 @@ async fn converse(stream: TcpStream, api: Arc<Api>) {
         _ = connection.as_mut() => return,
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    // Whoever does not finish in time is cut off.
+    let _ = timeout(limits::DRAIN, connection).await;
 }
 
 async fn respond(api: &Arc<Api>, request: Request<Incoming>) -> Answer {
@@ -253,7 +255,7 @@ async fn route(api: &Arc<Api>, request: Request<Incoming>, query: Query, wanted:
     let json = || *wanted.as_ref().unwrap_or(&Wanted::JSON);
     let registry = api.registry();
     let found = match &parts[..] {
-        ["healthz" | "livez" | "readyz", ..] => Some(health(api)),
+        ["healthz" | "livez" | "readyz", ..] => return Ok(health(api)),
         ["version"] => Some(answer::json_value(200, &discovery::version(), json())),
         ["metrics"] => Some(answer::text(200, metrics(api))),
         ["openapi", "v3", rest @ ..] => {
@@ -308,6 +310,13 @@ async fn serve_resource(
     if misplaced || nameless {
         return Err(Failure::no_resource());
     }
+    for part in [&place.namespace, &place.name] {
+        if part.contains(['/', '%', '\0']) || matches!(part.as_str(), "." | "..") {
+            return Err(Failure::bad_request(format!(
+                "invalid resource name {part:?}: [may not contain '/' or '%', nor be '.' or '..']"
+            )));
+        }
+    }
     let method = request.method().clone();
     let log = place.sub == "log";
     let content_type = answer::content_type(request.headers());
@@ -329,7 +338,7 @@ async fn serve_resource(
 
 async fn body(request: Request<Incoming>) -> Outcome<Bytes> {
     let limited = Limited::new(request.into_body(), limits::BODY);
-    match timeout(limits::READ_TIME, limited.collect()).await {
+    match timeout(limits::BODY_TIME, limited.collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::too_large(limits::BODY)),
         Ok(Err(error)) => Err(Failure::bad_request(format!("the body broke off: {error}"))),
@@ -371,16 +380,8 @@ async fn dispatch(api: &Arc<Api>, call: Call, method: &Method, sub: &str) -> Out
         };
     }
     match (method, object) {
-        (&Method::GET, _) if call.query.flag("watch") => {
-            let mut call = call;
-            if object {
-                // A watch of one object is a watch of the collection with a name.
-                call.query.select_name(&call.name);
-                call.name.clear();
-            }
-            api.watch(call).await
-        }
         (&Method::GET, true) => api.read(&call).await,
+        (&Method::GET, false) if call.query.flag("watch") => api.watch(call).await,
         (&Method::GET, false) => api.list(&call).await,
         (&Method::POST, false) => api.create(&call).await,
         (&Method::PUT | &Method::PATCH, true) => api.change(&call, method, Part::Main).await,

@@ -107,6 +107,8 @@ pub(crate) struct Memory {
     pub(crate) events: usize,
     /// Age at most, in milliseconds.
     pub(crate) age: u64,
+    /// Bytes of JSON at most.
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -115,7 +117,12 @@ struct Table {
     log: VecDeque<Event>,
     /// Events up to this revision are forgotten.
     compacted: u64,
+    /// JSON bytes of the objects in the log.
+    bytes: usize,
 }
+
+/// Objects with their keys, in key order.
+pub(crate) type Listed = Vec<(Arc<str>, Arc<Object>)>;
 
 /// See the module.
 #[derive(Debug)]
@@ -225,7 +232,7 @@ impl Store {
     }
 
     /// The objects of a resource, in key order, of one namespace if given.
-    pub(crate) fn list(&self, resource: &str, namespace: Option<&str>) -> Vec<(Arc<str>, Arc<Object>)> {
+    pub(crate) fn list(&self, resource: &str, namespace: Option<&str>) -> Listed {
         let Some(table) = self.tables.get(resource) else {
             return Vec::new();
         };
@@ -242,7 +249,7 @@ impl Store {
         resource: &str,
         namespace: Option<&str>,
         revision: u64,
-    ) -> Result<Vec<(Arc<str>, Arc<Object>)>, Unavailable> {
+    ) -> Result<Listed, Unavailable> {
         let later = self.since(resource, revision, u64::MAX, usize::MAX)?;
         let Some(table) = self.tables.get(resource) else {
             return Ok(Vec::new());
@@ -339,6 +346,7 @@ impl Store {
             at: now,
         };
         let table = self.table(resource);
+        table.bytes += event.object.json().len();
         table.log.push_back(event);
         table.compact(memory, now);
     }
@@ -347,16 +355,18 @@ impl Store {
 impl Table {
     fn compact(&mut self, memory: Memory, now: u64) {
         while let Some(oldest) = self.log.front() {
-            if self.log.len() <= memory.events && now.saturating_sub(oldest.at) <= memory.age {
+            let young = now.saturating_sub(oldest.at) <= memory.age;
+            if self.log.len() <= memory.events && self.bytes <= memory.bytes && young {
                 break;
             }
             self.compacted = oldest.revision;
+            self.bytes -= oldest.object.json().len();
             self.log.pop_front();
         }
     }
 }
 
-fn select(objects: &BTreeMap<Arc<str>, Arc<Object>>, namespace: Option<&str>) -> Vec<(Arc<str>, Arc<Object>)> {
+fn select(objects: &BTreeMap<Arc<str>, Arc<Object>>, namespace: Option<&str>) -> Listed {
     let pair = |(key, object): (&Arc<str>, &Arc<Object>)| (key.clone(), object.clone());
     match namespace {
         None => objects.iter().map(pair).collect(),

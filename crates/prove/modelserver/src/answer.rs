@@ -151,6 +151,7 @@ struct WholeUsage {
     #[serde(flatten)]
     usage: Usage,
     prompt_tokens_details: Option<Value>,
+    completion_tokens_details: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -179,6 +180,7 @@ struct Choice {
     prompt_logprobs: Option<Option<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_token_ids: Option<Option<Value>>,
+    routed_experts: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -195,7 +197,11 @@ struct Whole<'a> {
     prompt_logprobs: Option<Option<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_token_ids: Option<Option<Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_text: Option<Option<Value>>,
     kv_transfer_params: Option<Value>,
+    ec_transfer_params: Option<Value>,
+    metrics: Option<Value>,
 }
 
 /// The JSON of all answers together, once they ended.
@@ -233,6 +239,7 @@ pub(crate) async fn whole(api: Api, heading: &Heading, answers: Answers, plans: 
                 token_ids: None,
                 prompt_logprobs: (!chat).then_some(None),
                 prompt_token_ids: (!chat).then_some(None),
+                routed_experts: None,
             }
         });
     let whole = Whole {
@@ -250,10 +257,14 @@ pub(crate) async fn whole(api: Api, heading: &Heading, answers: Answers, plans: 
         usage: WholeUsage {
             usage: Usage::new(heading.prompt_tokens, completion_tokens),
             prompt_tokens_details: None,
+            completion_tokens_details: None,
         },
         prompt_logprobs: (api == Api::Chat).then_some(None),
         prompt_token_ids: (api == Api::Chat).then_some(None),
+        prompt_text: (api == Api::Chat).then_some(None),
         kv_transfer_params: None,
+        ec_transfer_params: None,
+        metrics: None,
     };
     serde_json::to_vec(&whole).unwrap_or_default()
 }

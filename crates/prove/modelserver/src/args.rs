@@ -1,11 +1,11 @@
 //! The command line: flags named as vLLM names them, where it has them.
 
+use clap::FromArgMatches as _;
 use std::time::Duration;
 use wire::vllm::Version;
 
 /// Serve a simulated model over vLLM's HTTP interface.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_line_help = false)]
 pub struct Args {
     /// Model to simulate: a known name or a hub name that contains one
     /// [default: meta-llama/Llama-3.1-8B-Instruct].
@@ -168,6 +168,22 @@ impl ArgsError {
 }
 
 impl Args {
+    /// The arguments that `flags` (without a program name) stand for; all
+    /// defaults if there are none.
+    ///
+    /// # Errors
+    /// A flag is unknown or its value cannot be read.
+    pub fn from_flags<I>(flags: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<std::ffi::OsString> + Clone,
+    {
+        let command = <Self as clap::Args>::augment_args(clap::Command::new("sim"))
+            .no_binary_name(true)
+            .args_override_self(true);
+        Self::from_arg_matches(&command.try_get_matches_from(flags)?)
+    }
+
     /// Fills `--host` and `--port` from the environment variables HOST and
     /// PORT, asked for through `variable`, where the flags are absent.
     ///
@@ -219,12 +235,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
 
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        args: Args,
+    fn read(line: &str) -> Result<Args, clap::Error> {
+        Args::from_flags(line.split_whitespace())
     }
 
     #[test]
@@ -252,24 +265,19 @@ mod tests {
             "PORT" => Some("8123".to_owned()),
             _ => None,
         };
-        let args = Command::parse_from(["sim"]).args.with_env(environment).unwrap();
+        let args = read("").unwrap().with_env(environment).unwrap();
         assert_eq!((args.host.as_deref(), args.port), (Some("127.0.0.9"), Some(8123)));
-        let args = Command::parse_from(["sim", "--port", "1"])
-            .args
-            .with_env(environment)
-            .unwrap();
+        let args = read("--port 1").unwrap().with_env(environment).unwrap();
         assert_eq!(args.port, Some(1));
-        let error = Command::parse_from(["sim"])
-            .args
-            .with_env(|_| Some("x".to_owned()))
-            .unwrap_err();
+        let error = read("").unwrap().with_env(|_| Some("x".to_owned())).unwrap_err();
         assert!(error.to_string().contains("PORT x"), "{error}");
     }
 
     #[test]
     fn the_linear_model_and_the_parameters_exclude_each_other() {
-        assert!(Command::try_parse_from(["sim", "--step-alpha", "7ms", "--step-weights", "1ms"]).is_err());
-        assert!(Command::try_parse_from(["sim", "--step-beta", "7ms"]).is_err());
-        assert!(Command::try_parse_from(["sim", "--vllm-compat", "0.11"]).is_err());
+        assert!(read("--step-alpha 7ms --step-weights 1ms").is_err());
+        assert!(read("--step-beta 7ms").is_err());
+        assert!(read("--vllm-compat 0.11").is_err());
+        assert!(read("--unknown").is_err());
     }
 }

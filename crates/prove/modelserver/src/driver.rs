@@ -242,31 +242,38 @@ impl Driver {
         self.state.lock().engine.alive() > 0
     }
 
-    /// Lets new requests wait until those that began have ended.
-    pub(crate) async fn drain(&self) {
+    /// Lets every request that began end while new ones wait, then puts the
+    /// engine to sleep. Dropped before, it lets the new ones begin.
+    pub(crate) async fn sleep_once_drained(&self, level: SleepLevel) {
+        struct Admit<'a>(&'a Driver);
+        impl Drop for Admit<'_> {
+            fn drop(&mut self) {
+                self.0.state.lock().engine.admit_new(true);
+                self.0.work.notify_one();
+            }
+        }
         self.state.lock().engine.admit_new(false);
+        let _admit = Admit(self);
         loop {
             let ended = self.ended.notified();
-            if self.state.lock().engine.drained() {
-                return;
+            {
+                let mut state = self.state.lock();
+                if state.engine.drained() {
+                    state.engine.sleep(level);
+                    return;
+                }
             }
             ended.await;
         }
     }
 
     pub(crate) fn sleep(&self, level: SleepLevel) {
-        let mut state = self.state.lock();
-        state.engine.admit_new(true);
-        state.engine.sleep(level);
+        self.state.lock().engine.sleep(level);
     }
 
     /// Wakes what `tags` name; true once awake.
     pub(crate) fn wake(&self, tags: WakeTags) -> bool {
-        let awake = {
-            let mut state = self.state.lock();
-            state.engine.admit_new(true);
-            state.engine.wake(tags)
-        };
+        let awake = self.state.lock().engine.wake(tags);
         self.work.notify_one();
         awake
     }
@@ -368,14 +375,12 @@ impl State {
         }
     }
 
+    /// Ends a request early. As in vLLM, its times do not enter the histograms:
+    /// they would say more of the client's patience than of the server.
     fn abort(&mut self, id: RequestId, now: Instant) -> Option<Arc<Progress>> {
         let summary = self.engine.abort(id, now)?;
         let ticket = self.tickets.remove(&id)?;
-        self.metrics.finished(
-            &summary,
-            ticket.asked_max_tokens,
-            ticket.group.ended(summary.output_tokens),
-        );
+        ticket.group.ended(summary.output_tokens);
         ticket.progress.write(summary.output_tokens, Some(FinishReason::Abort));
         Some(ticket.progress)
     }

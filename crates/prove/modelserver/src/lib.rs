@@ -2,7 +2,7 @@
 //!
 //! [`start`] binds a socket and serves vLLM's HTTP interface: OpenAI
 //! completions with streaming, metrics, health, sleep and wake. One thread
-//! runs the engine in real time ([`driver`]); request handlers add to it and
+//! runs the engine in real time; request handlers add to it and
 //! abort from it under a short lock; a stream reads how many tokens its
 //! request has so far and writes the words for them.
 //!

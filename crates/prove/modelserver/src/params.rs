@@ -446,3 +446,81 @@ fn completion_prompts(fields: &Fields<'_>, settings: &Settings) -> Result<Vec<Pr
         _ => Err(wrong()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::plan;
+    use proptest::prelude::*;
+
+    const KNOWN: &[&str] = &[
+        "model",
+        "prompt",
+        "messages",
+        "max_tokens",
+        "max_completion_tokens",
+        "min_tokens",
+        "n",
+        "stop",
+        "stream",
+        "stream_options",
+        "temperature",
+        "top_p",
+        "top_k",
+        "seed",
+        "ignore_eos",
+        "echo",
+        "role",
+        "content",
+        "text",
+        "include_usage",
+    ];
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-3_i64..40).prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z .]{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((prop::sample::select(KNOWN), inner), 0..5)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_a_request_or_a_refusal_that_says_why(
+            fields in prop::collection::vec((prop::sample::select(KNOWN), json()), 0..6),
+            chat in any::<bool>(),
+        ) {
+            let args = crate::Args::from_flags(["--max-model-len", "500"]).unwrap();
+            let settings = Settings::new(&args).unwrap();
+            let mut object: Map<String, Value> = fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+            object.remove("model");
+            let _ = tokenize(&object, &settings);
+            let api = if chat { Api::Chat } else { Api::Completions };
+            match Generation::read(api, &object, &settings) {
+                Ok(mut request) => {
+                    let (wanted, plans) = plan(&mut request, &settings, 1);
+                    prop_assert_eq!(wanted.iter().map(Vec::len).sum::<usize>(), plans.len());
+                    for answer in wanted.iter().flatten() {
+                        prop_assert!(answer.natural_tokens > 0 && answer.max_output_tokens > 0);
+                        prop_assert!(answer.prompt_tokens + answer.max_output_tokens <= 500);
+                    }
+                }
+                Err(refusal) => {
+                    prop_assert_eq!(refusal.status, 400);
+                    prop_assert!(!refusal.message.is_empty());
+                    prop_assert!(refusal.param.is_some());
+                }
+            }
+        }
+    }
+}

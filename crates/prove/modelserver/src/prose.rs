@@ -3,21 +3,45 @@
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg32;
 
-/// Short enough that each is one token, none of them needs escaping in JSON.
-const WORDS: [&str; 64] = [
-    "the", "a", "tide", "river", "stone", "light", "wind", "small", "bright", "old", "quiet", "green", "and", "or",
-    "but", "with", "under", "over", "near", "from", "ship", "harbour", "gate", "water", "morning", "evening", "slow",
-    "deep", "open", "turns", "moves", "holds", "carries", "brings", "finds", "keeps", "waits", "rises", "falls",
-    "returns", "sees", "one", "two", "many", "every", "each", "path", "road", "field", "hill", "cloud", "rain",
-    "summer", "winter", "boat", "sail", "rope", "anchor", "shore", "island", "wave", "sand", "bird", "song",
+// Each word is short enough to be one token, and needs no escaping in JSON.
+type Words = [&'static str; 16];
+const ARTICLE: Words = [
+    "the", "a", "every", "one", "this", "that", "each", "her", "his", "our", "some", "their", "no", "my", "your", "any",
 ];
+const ADJECTIVE: Words = [
+    "small", "bright", "old", "quiet", "green", "slow", "deep", "open", "calm", "distant", "grey", "warm", "narrow",
+    "tall", "young", "silver",
+];
+const NOUN: Words = [
+    "tide", "river", "stone", "light", "wind", "ship", "harbour", "gate", "morning", "path", "field", "hill", "cloud",
+    "boat", "island", "bird",
+];
+const VERB: Words = [
+    "turns", "moves", "waits", "rises", "falls", "returns", "rests", "sings", "shines", "drifts", "stands", "grows",
+    "sleeps", "wakes", "leans", "fades",
+];
+const PLACE: Words = [
+    "under", "over", "near", "beside", "behind", "beyond", "above", "below", "past", "along", "around", "before",
+    "through", "toward", "across", "within",
+];
+const AND: Words = [
+    "and", "but", "while", "until", "as", "so", "yet", "because", "and", "but", "while", "when", "as", "though", "and",
+    "if",
+];
+
+/// A sentence is the first eight of these words, or all, and a full stop.
+const SENTENCE: [&Words; 13] = [
+    &ARTICLE, &ADJECTIVE, &NOUN, &VERB, &PLACE, &ARTICLE, &ADJECTIVE, &NOUN, &AND, &ARTICLE, &ADJECTIVE, &NOUN, &VERB,
+];
+const SHORT: usize = 8;
 
 /// The words of one answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Prose {
     random: Pcg32,
-    /// Words until the sentence ends; none before the first.
-    left: u32,
+    /// Words of the sentence so far, and how many it will have.
+    said: usize,
+    length: usize,
     begun: bool,
 }
 
@@ -25,33 +49,37 @@ impl Prose {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             random: Pcg32::seed_from_u64(seed),
-            left: 0,
+            said: 0,
+            length: 0,
             begun: false,
         }
     }
 
     /// Appends the next token to `out`.
     pub(crate) fn push_token(&mut self, out: &mut impl Extend<u8>) {
-        let random = self.random.next_u32();
-        if self.left == 1 {
-            self.left = 0;
+        if self.length > 0 && self.said == self.length {
+            self.said = 0;
+            self.length = 0;
             out.extend([b'.']);
             return;
         }
-        let word = WORDS[(random >> 26) as usize].as_bytes();
+        let random = self.random.next_u32();
+        if self.length == 0 {
+            self.length = if random & 1 == 0 { SHORT } else { SENTENCE.len() };
+        }
+        let word = SENTENCE[self.said][(random >> 28) as usize].as_bytes();
         if self.begun {
             out.extend([b' ']);
         }
-        if self.left == 0 {
-            // A sentence: six to thirteen words and its full stop.
-            self.left = 7 + (random & 7);
-            out.extend([word[0].to_ascii_uppercase()]);
-            out.extend(word[1..].iter().copied());
+        let first = if self.said == 0 {
+            word[0].to_ascii_uppercase()
         } else {
-            out.extend(word.iter().copied());
-        }
+            word[0]
+        };
+        out.extend([first]);
+        out.extend(word[1..].iter().copied());
         self.begun = true;
-        self.left -= 1;
+        self.said += 1;
     }
 }
 
@@ -97,6 +125,19 @@ mod tests {
                 "nothing to escape"
             );
         }
+    }
+
+    #[test]
+    fn sentences_have_eight_or_thirteen_words() {
+        let text = text(3, 300);
+        let (whole, _) = text.rsplit_once('.').unwrap();
+        let mut lengths: Vec<usize> = whole
+            .split('.')
+            .map(|sentence| sentence.split_whitespace().count())
+            .collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        assert_eq!(lengths, [8, 13], "{text}");
     }
 
     #[test]

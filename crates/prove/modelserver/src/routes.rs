@@ -22,6 +22,9 @@ use tokio::sync::Mutex;
 use wire::prom::write::Writer;
 use wire::vllm::Version;
 
+/// Time a client gets to send a request's body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// An answer: whole, or as it comes.
 pub(crate) type Body = http_body_util::Either<Full<Bytes>, Stream>;
 
@@ -142,7 +145,12 @@ impl App {
         {
             return Err(too_large());
         }
-        match Limited::new(request.into_body(), limit).collect().await {
+        let collecting = Limited::new(request.into_body(), limit).collect();
+        let Ok(collected) = tokio::time::timeout(BODY_TIMEOUT, collecting).await else {
+            let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            return Err(Refusal::new(400, message, None));
+        };
+        match collected {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
             Err(error) => Err(Refusal::new(400, format!("the body could not be read: {error}"), None)),
@@ -222,9 +230,12 @@ impl App {
         };
         let _one_at_a_time = self.sleeping.lock().await;
         match query_values(query, "mode").last() {
-            None | Some("abort") => self.driver.abort_all(),
-            Some("wait") => self.driver.drain().await,
-            Some("keep") => {}
+            None | Some("abort") => {
+                self.driver.abort_all();
+                self.driver.sleep(level);
+            }
+            Some("wait") => self.driver.sleep_once_drained(level).await,
+            Some("keep") => self.driver.sleep(level),
             Some(other) => {
                 return Err(Refusal::new(
                     400,
@@ -233,7 +244,6 @@ impl App {
                 ));
             }
         }
-        self.driver.sleep(level);
         if level != SleepLevel::Paused {
             pause(self.settings.sleep_time).await;
         }

@@ -201,16 +201,9 @@ impl StepArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        args: Args,
-    }
 
     fn settings(line: &str) -> Result<Settings, ArgsError> {
-        Settings::new(&Command::parse_from(std::iter::once("sim").chain(line.split_whitespace())).args)
+        Settings::new(&Args::from_flags(line.split_whitespace()).unwrap())
     }
 
     #[test]

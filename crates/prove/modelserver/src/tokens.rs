@@ -125,6 +125,7 @@ impl PromptBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn text_is_cut_into_words_with_their_space() {
@@ -143,11 +144,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn any_text_is_the_sum_of_its_pieces() {
-        let text = "Fn(\u{1F600})  -> \r\n\u{0}x\u{FEFF} 12345678901 \u{1F600}\u{1F600}\u{1F600} end ";
-        assert_eq!(pieces(text).collect::<String>(), text);
-        assert!(pieces(text).all(|piece| !piece.is_empty()));
+    proptest! {
+        #[test]
+        fn any_text_is_the_sum_of_its_pieces(text in any::<String>(), words in "[ a-zé\u{1F600}.\n]{0,60}") {
+            for text in [text, words] {
+                prop_assert_eq!(pieces(&text).collect::<String>(), text.as_str());
+                prop_assert!(pieces(&text).all(|piece| !piece.is_empty()));
+            }
+        }
     }
 
     #[test]

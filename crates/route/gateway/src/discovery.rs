@@ -5,11 +5,13 @@ use crate::index::{Change, Index};
 use api::InferencePool;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::watch;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
 
 /// A pool and the endpoints that take requests now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,25 +64,52 @@ impl std::fmt::Debug for Discovery {
     }
 }
 
-/// Keeps the fleet up to date, for ever.
-pub(crate) async fn run(discovery: Discovery, shared: Arc<Shared>) {
+/// Keeps the fleet up to date, for ever; tells `known` once it is known what exists.
+pub(crate) async fn run(discovery: Discovery, shared: Arc<Shared>, known: oneshot::Sender<()>) {
     match discovery {
         Discovery::Static(pools) => {
             shared.set_pools(pools);
+            // Nobody waits any more when the gateway is already stopping.
+            let _ = known.send(());
             std::future::pending::<()>().await;
         }
-        Discovery::Watched(mut pools) => loop {
-            let current = pools.borrow_and_update().clone();
-            shared.set_pools(current);
-            if pools.changed().await.is_err() {
-                std::future::pending::<()>().await;
+        Discovery::Watched(mut pools) => {
+            shared.set_pools(pools.borrow_and_update().clone());
+            let _ = known.send(());
+            while pools.changed().await.is_ok() {
+                let current = pools.borrow_and_update().clone();
+                shared.set_pools(current);
             }
-        },
-        Discovery::Kube { client, namespace } => watch_kube(client, namespace.as_deref(), &shared).await,
+            std::future::pending::<()>().await;
+        }
+        Discovery::Kube { client, namespace } => watch_kube(client, namespace.as_deref(), &shared, known).await,
     }
 }
 
-async fn watch_kube(client: Client, namespace: Option<&str>, shared: &Shared) {
+/// Pauses between attempts to watch: 100 ms, doubling to 3 s. An API that is
+/// back must be noticed soon, and two watches are no burden to one that is not.
+#[derive(Debug, Default)]
+struct Again {
+    failures: u32,
+}
+
+impl Iterator for Again {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = Duration::from_millis(100 << self.failures.min(5)).min(Duration::from_secs(3));
+        self.failures += 1;
+        Some(pause)
+    }
+}
+
+impl Backoff for Again {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+async fn watch_kube(client: Client, namespace: Option<&str>, shared: &Shared, known: oneshot::Sender<()>) {
     let pools: Api<InferencePool> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -89,19 +118,28 @@ async fn watch_kube(client: Client, namespace: Option<&str>, shared: &Shared) {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
-    let mut pools = std::pin::pin!(watcher(pools, watcher::Config::default()).default_backoff());
-    let mut pods = std::pin::pin!(watcher(pods, watcher::Config::default()).default_backoff());
+    let mut pools = std::pin::pin!(watcher(pools, watcher::Config::default()).backoff(Again::default()));
+    let mut pods = std::pin::pin!(watcher(pods, watcher::Config::default()).backoff(Again::default()));
     let mut index = Index::default();
+    let mut known = Some(known);
+    let (mut pools_listed, mut pods_listed) = (false, false);
     loop {
         let change = tokio::select! {
             Some(event) = pools.next() => pool_change(event),
             Some(event) = pods.next() => pod_change(event),
             else => return,
         };
-        if let Some(change) = change
-            && index.apply(change)
-        {
+        let Some(change) = change else { continue };
+        pools_listed |= matches!(change, Change::PoolListEnds);
+        pods_listed |= matches!(change, Change::PodListEnds);
+        if index.apply(change) {
             shared.set_pools(index.pools());
+        }
+        if pools_listed
+            && pods_listed
+            && let Some(known) = known.take()
+        {
+            let _ = known.send(());
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     /// Bytes of large bodies held.
     pub(crate) buffered: AtomicUsize,
-    /// Requests answered with an error before they had a pool, by status.
+    /// Requests answered with an error of ours, by status.
     pub(crate) turned_away: parking_lot::Mutex<BTreeMap<u16, u64>>,
     next_request: AtomicU64,
     next_endpoint: AtomicU64,
@@ -114,7 +114,11 @@ impl Shared {
                 self.next_endpoint.fetch_add(1, Ordering::Relaxed)
             });
             core.dispatch(now);
+            let stranded = !core.queue.is_empty() && !core.ledger.has_endpoint();
             drop(core);
+            if stranded {
+                self.announce_held();
+            }
             table.pools.insert(named.name, pool);
         }
         let gone: Vec<_> = old

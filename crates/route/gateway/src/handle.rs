@@ -31,8 +31,8 @@ impl Handle {
         self.shared.signals()
     }
 
-    /// Waits until a request is held for a pool that has no endpoint, and is
-    /// the first to be: the moment to wake one. Moments that passed since this
+    /// Waits until a request is held for a pool that has no endpoint, as the
+    /// first to be, or because the last endpoint left: the moment to wake one. Moments that passed since this
     /// handle was made or last asked count. Pending for ever once the gateway is gone.
     pub async fn changed(&mut self) {
         if self.held.changed().await.is_err() {

@@ -1,6 +1,15 @@
 //! The gateway's numbers as Prometheus text.
 //!
-//! All names begin with `tidegate_gateway_`; each pool is a label.
+//! All names begin with `tidegate_gateway_`. By `pool`:
+//! `requests_total`, `requests_completed_total`, `requests_failed_total` (also
+//! by `outcome`: `queue_full`, `deadline`, `cancelled`, `upstream_error`,
+//! `shutting_down`), `prompt_tokens_total`, `output_tokens_total`,
+//! `queued_requests`, `in_flight_requests`, `ready_endpoints`, and the
+//! histograms `time_to_first_token_seconds`, `inter_token_latency_seconds` and
+//! `queue_seconds`. By `pool`, `endpoint` and `pod`:
+//! `endpoint_in_flight_requests`, `endpoint_slots`, `endpoint_requests_total`,
+//! `endpoint_failures_total`. For the whole gateway:
+//! `rejected_requests_total` (by `code`), `connections`, `buffered_bytes`.
 
 use crate::fleet::Shared;
 use std::fmt::Write;

@@ -19,6 +19,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long a starting gateway waits to learn which pools exist.
+const FIRST_LIST: Duration = Duration::from_secs(5);
+
 /// A gateway that serves.
 #[derive(Debug)]
 pub struct Running {
@@ -84,7 +87,12 @@ pub async fn start(config: Config, discovery: Discovery, shutdown: CancellationT
     if let Discovery::Static(pools) = &discovery {
         shared.set_pools(pools.clone());
     }
-    background.spawn(discovery::run(discovery, shared.clone()));
+    let (tell, known) = oneshot::channel();
+    background.spawn(discovery::run(discovery, shared.clone(), tell));
+    // A gateway that does not know its pools yet would deny models that exist.
+    if tokio::time::timeout(FIRST_LIST, known).await.is_err() {
+        tracing::warn!("the pools are not known after {FIRST_LIST:?}; serving without them until they are");
+    }
     let keeper = shared.clone();
     background.spawn(async move { keeper.keep().await });
     let mut stopped = Vec::new();

@@ -122,7 +122,13 @@ impl Controller {
     async fn pass(&mut self) {
         self.scales.refresh(&survey::unwatched_targets(&self.world)).await;
         let started = self.clock.now();
-        let variants = survey::take(&self.world, &self.scales, &mut self.ledger, &mut self.last_good, started);
+        let variants = survey::take(
+            &self.world,
+            &self.scales,
+            &mut self.ledger,
+            &mut self.last_good,
+            started,
+        );
         self.scraper.set_endpoints(model::endpoints(&variants));
         let reading = self.gateway.read();
         let now = self.clock.now();
@@ -135,7 +141,10 @@ impl Controller {
         let wall = Timestamp::now();
         let pass = self.report(&variants, &views, &decisions, &acted, now, wall);
         let took = deciding + self.clock.now().since(started);
-        self.handle.publish(Pass { took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX), ..pass });
+        self.handle.publish(Pass {
+            took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            ..pass
+        });
     }
 
     fn decide(&mut self, views: &BTreeMap<ModelKey, ModelView>, now: Instant) -> BTreeMap<ModelKey, Decision> {
@@ -171,10 +180,12 @@ impl Controller {
                 (Actuator::Direct, None) => {}
             }
         }
-        let orders = orders.into_iter().map(|(id, key, api, from, to, generation)| async move {
-            let result = target::set_replicas(&api, &key.name, from, to).await;
-            (id, key, to, generation, result)
-        });
+        let orders = orders
+            .into_iter()
+            .map(|(id, key, api, from, to, generation)| async move {
+                let result = target::set_replicas(&api, &key.name, from, to).await;
+                (id, key, to, generation, result)
+            });
         for (id, key, to, generation, result) in futures::future::join_all(orders).await {
             let outcome = self.settle(key, to, generation, result);
             acted.insert(id, outcome);
@@ -229,8 +240,10 @@ impl Controller {
             self.written.remove(&uid);
         }
 
-        let explanations: BTreeMap<&ModelKey, Arc<ExplanationRecord>> =
-            decisions.iter().map(|(key, decision)| (key, Arc::new((&decision.explanation).into()))).collect();
+        let explanations: BTreeMap<&ModelKey, Arc<ExplanationRecord>> = decisions
+            .iter()
+            .map(|(key, decision)| (key, Arc::new((&decision.explanation).into())))
+            .collect();
         let mut told: BTreeSet<&ModelKey> = BTreeSet::new();
         let mut scalings = Vec::new();
         let mut shown = Vec::with_capacity(variants.len());
@@ -261,8 +274,9 @@ impl Controller {
                 DecisionRecord::of(decision, self.records, wall)
             })
             .collect();
-        let sources =
-            [("gateway", self.gateway.health()), ("replica", self.scraper.health())].into_iter().collect();
+        let sources = [("gateway", self.gateway.health()), ("replica", self.scraper.health())]
+            .into_iter()
+            .collect();
         Pass {
             variants: shown,
             records,
@@ -298,7 +312,11 @@ impl Controller {
                 _ => (Kind::Warning, decided.reason.as_str()),
             },
         };
-        let sentence = if decided.from == decided.to { &decided.sentence } else { &decision.sentence };
+        let sentence = if decided.from == decided.to {
+            &decided.sentence
+        } else {
+            &decision.sentence
+        };
         let message = match outcome {
             Some(Acted::Failed(error)) => format!("{sentence}; but its target could not be set: {error}"),
             Some(Acted::Overtaken) => format!("{sentence}; but somebody else set another number first"),
@@ -312,7 +330,10 @@ impl Controller {
     fn tell_of_conditions(&mut self, variant: &Variant, findings: &Findings, now: Instant, wall: Timestamp) {
         let before = self.status_before(variant);
         for finding in &findings.conditions {
-            let earlier = before.conditions.iter().find(|condition| condition.type_ == finding.kind);
+            let earlier = before
+                .conditions
+                .iter()
+                .find(|condition| condition.type_ == finding.kind);
             let turned = earlier.is_some_and(|earlier| earlier.status != finding.status);
             let bad = finding.status == "False";
             let silent_start = earlier.is_none() && !bad;
@@ -330,7 +351,15 @@ impl Controller {
     fn emit(&mut self, variant: &Variant, kind: Kind, reason: &str, message: &str, now: Instant, wall: Timestamp) {
         if self.budget.take(&variant.uid, now) {
             self.events += 1;
-            self.writer.event(events::event(variant, kind, reason, "Decide", message, self.events, wall));
+            self.writer.event(events::event(
+                variant,
+                kind,
+                reason,
+                "Decide",
+                message,
+                self.events,
+                wall,
+            ));
         }
     }
 
@@ -344,7 +373,9 @@ impl Controller {
     fn write_status(&mut self, variant: &Variant, findings: &Findings, wall: Timestamp) {
         let before = self.status_before(variant);
         if let Some(after) = status::next(&before, findings, wall)
-            && self.writer.status(&variant.uid, &variant.namespace, &variant.name, status::patch(&after))
+            && self
+                .writer
+                .status(&variant.uid, &variant.namespace, &variant.name, status::patch(&after))
         {
             self.written.insert(variant.uid.clone(), after);
         }
@@ -359,7 +390,11 @@ impl Controller {
         explanation: Option<Arc<ExplanationRecord>>,
         now: Instant,
     ) -> VariantView {
-        let outcome = findings.conditions.iter().rev().find(|finding| finding.kind == reasons::OPTIMIZATION_READY);
+        let outcome = findings
+            .conditions
+            .iter()
+            .rev()
+            .find(|finding| finding.kind == reasons::OPTIMIZATION_READY);
         let engine_of = |pod: &str| self.scraper.signals(&format!("{}/{pod}", variant.namespace))?.found;
         let settings = variant.settings.as_ref();
         VariantView {
@@ -400,7 +435,9 @@ fn with_decisions<'a>(
     variants: &'a [Variant],
     decisions: &'a BTreeMap<ModelKey, Decision>,
 ) -> impl Iterator<Item = (&'a Variant, &'a VariantDecision)> {
-    variants.iter().filter_map(|variant| Some((variant, decision_of(variant, decisions)?.2)))
+    variants
+        .iter()
+        .filter_map(|variant| Some((variant, decision_of(variant, decisions)?.2)))
 }
 
 fn scaling_of(variant: &Variant, decided: &VariantDecision, outcome: Option<&Acted>) -> Option<Scaling> {
@@ -455,7 +492,10 @@ fn findings(
         }
         (None, None, None, Err(why)) => conditions.extend(status::undecided(reasons::TARGET_NOT_FOUND, why)),
         (None, None, None, Ok(_)) => {
-            conditions.extend(status::undecided(reasons::METRICS_UNAVAILABLE, "no decision was taken yet"));
+            conditions.extend(status::undecided(
+                reasons::METRICS_UNAVAILABLE,
+                "no decision was taken yet",
+            ));
         }
     }
     Findings {
@@ -485,5 +525,10 @@ fn optimization(decided: &VariantDecision, outcome: Option<&Acted>) -> Finding {
         return Finding::new(reasons::OPTIMIZATION_READY, true, "ScaleFailed", message);
     }
     let decided_on = decided.reason != Reason::MetricsUnavailable;
-    Finding::new(reasons::OPTIMIZATION_READY, decided_on, decided.reason.as_str(), decided.sentence.as_str())
+    Finding::new(
+        reasons::OPTIMIZATION_READY,
+        decided_on,
+        decided.reason.as_str(),
+        decided.sentence.as_str(),
+    )
 }

@@ -33,7 +33,12 @@ pub(crate) fn event(
     Event {
         metadata: ObjectMeta {
             // The time keeps names apart across restarts, the number within one.
-            name: Some(format!("{}.{:x}{:04x}", variant.name, now.as_microsecond(), number & 0xffff)),
+            name: Some(format!(
+                "{}.{:x}{:04x}",
+                variant.name,
+                now.as_microsecond(),
+                number & 0xffff
+            )),
             namespace: Some(variant.namespace.clone()),
             ..ObjectMeta::default()
         },
@@ -54,7 +59,10 @@ pub(crate) fn event(
         first_timestamp: Some(time.clone()),
         last_timestamp: Some(time),
         event_time: Some(MicroTime(now)),
-        source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: None }),
+        source: Some(EventSource {
+            component: Some(COMPONENT.to_owned()),
+            host: None,
+        }),
         reporting_component: Some(COMPONENT.to_owned()),
         reporting_instance: Some(COMPONENT.to_owned()),
         related: None,

@@ -2,9 +2,7 @@
 
 use crate::handle::Scaling;
 use crate::views::VariantView;
-use api::names::{
-    CURRENT_REPLICAS_METRIC, DESIRED_RATIO_METRIC, DESIRED_REPLICAS_METRIC, SCALING_TOTAL_METRIC,
-};
+use api::names::{CURRENT_REPLICAS_METRIC, DESIRED_RATIO_METRIC, DESIRED_REPLICAS_METRIC, SCALING_TOTAL_METRIC};
 use collect::SourceHealth;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -35,14 +33,24 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
             }
         }
     };
-    per_variant(&mut page, DESIRED_REPLICAS_METRIC, "Replicas wanted for a variant.", &|view| {
-        view.desired.map(f64::from)
+    per_variant(
+        &mut page,
+        DESIRED_REPLICAS_METRIC,
+        "Replicas wanted for a variant.",
+        &|view| view.desired.map(f64::from),
+    );
+    per_variant(&mut page, CURRENT_REPLICAS_METRIC, "Replicas a variant has.", &|view| {
+        view.current.map(f64::from)
     });
-    per_variant(&mut page, CURRENT_REPLICAS_METRIC, "Replicas a variant has.", &|view| view.current.map(f64::from));
-    per_variant(&mut page, DESIRED_RATIO_METRIC, "Wanted over current replicas; wanted ones if there are none.", &|view| {
-        let (desired, current) = (f64::from(view.desired?), f64::from(view.current?));
-        Some(if current > 0.0 { desired / current } else { desired })
-    });
+    per_variant(
+        &mut page,
+        DESIRED_RATIO_METRIC,
+        "Wanted over current replicas; wanted ones if there are none.",
+        &|view| {
+            let (desired, current) = (f64::from(view.desired?), f64::from(view.current?));
+            Some(if current > 0.0 { desired / current } else { desired })
+        },
+    );
 
     page.family(SCALING_TOTAL_METRIC, "counter", "Decisions that changed a variant.");
     for (scaling, count) in facts.scalings {
@@ -55,16 +63,29 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
         page.sample(SCALING_TOTAL_METRIC, &labels, *count as f64);
     }
 
-    per_variant(&mut page, "tidegate_variant_ready_replicas", "Replicas of a variant that are ready.", &|view| {
-        Some(f64::from(view.ready))
-    });
-    per_variant(&mut page, "tidegate_variant_silent_replicas", "Ready replicas without a fresh signal.", &|view| {
-        Some(view.replicas.iter().filter(|replica| replica.missing.is_some()).count() as f64)
-    });
-    page.family("tidegate_variant_reason", "gauge", "Why a variant has its replicas: 1 for the reason that holds.");
+    per_variant(
+        &mut page,
+        "tidegate_variant_ready_replicas",
+        "Replicas of a variant that are ready.",
+        &|view| Some(f64::from(view.ready)),
+    );
+    per_variant(
+        &mut page,
+        "tidegate_variant_silent_replicas",
+        "Ready replicas without a fresh signal.",
+        &|view| Some(view.replicas.iter().filter(|replica| replica.missing.is_some()).count() as f64),
+    );
+    page.family(
+        "tidegate_variant_reason",
+        "gauge",
+        "Why a variant has its replicas: 1 for the reason that holds.",
+    );
     for view in facts.variants {
-        let labels =
-            [("variant_name", view.name.as_str()), ("namespace", &view.namespace), ("reason", &view.reason)];
+        let labels = [
+            ("variant_name", view.name.as_str()),
+            ("namespace", &view.namespace),
+            ("reason", &view.reason),
+        ];
         page.sample("tidegate_variant_reason", &labels, 1.0);
     }
 
@@ -74,22 +95,48 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
             page.sample(name, &[("source", source)], value(health));
         }
     };
-    per_source(&mut page, "tidegate_source_requests_total", "Questions to a source of signals.", &|health| {
-        health.asked as f64
-    });
-    per_source(&mut page, "tidegate_source_failures_total", "Questions without a usable answer.", &|health| {
-        health.failed as f64
-    });
-    per_source(&mut page, "tidegate_source_seconds_total", "Time spent waiting for answers.", &|health| {
-        health.busy_micros as f64 / 1e6
-    });
-    per_source(&mut page, "tidegate_source_bytes_total", "Bytes of answers.", &|health| health.bytes as f64);
+    per_source(
+        &mut page,
+        "tidegate_source_requests_total",
+        "Questions to a source of signals.",
+        &|health| health.asked as f64,
+    );
+    per_source(
+        &mut page,
+        "tidegate_source_failures_total",
+        "Questions without a usable answer.",
+        &|health| health.failed as f64,
+    );
+    per_source(
+        &mut page,
+        "tidegate_source_seconds_total",
+        "Time spent waiting for answers.",
+        &|health| health.busy_micros as f64 / 1e6,
+    );
+    per_source(
+        &mut page,
+        "tidegate_source_bytes_total",
+        "Bytes of answers.",
+        &|health| health.bytes as f64,
+    );
 
-    page.single("tidegate_autoscaler_passes_total", "Times all models were decided on.", facts.passes as f64);
+    page.single(
+        "tidegate_autoscaler_passes_total",
+        "Times all models were decided on.",
+        facts.passes as f64,
+    );
     let seconds = facts.pass_micros as f64 / 1e6;
-    page.single("tidegate_autoscaler_pass_seconds_total", "Time spent deciding, without waiting for the API.", seconds);
+    page.single(
+        "tidegate_autoscaler_pass_seconds_total",
+        "Time spent deciding, without waiting for the API.",
+        seconds,
+    );
     let failures = facts.write_failures as f64;
-    page.single("tidegate_autoscaler_write_failures_total", "Status and event writes that failed.", failures);
+    page.single(
+        "tidegate_autoscaler_write_failures_total",
+        "Status and event writes that failed.",
+        failures,
+    );
     page.0
 }
 
@@ -100,7 +147,11 @@ fn labels(view: &VariantView) -> Vec<(&'static str, &str)> {
         ("namespace", view.namespace.as_str()),
         ("accelerator_type", view.accelerator.as_deref().unwrap_or(UNKNOWN)),
     ];
-    labels.extend(view.controller_instance.as_deref().map(|instance| ("controller_instance", instance)));
+    labels.extend(
+        view.controller_instance
+            .as_deref()
+            .map(|instance| ("controller_instance", instance)),
+    );
     labels
 }
 
@@ -156,7 +207,12 @@ mod tests {
 
     #[test]
     fn the_predecessors_series_are_there_with_its_labels() {
-        let undecided = VariantView { desired: None, current: None, accelerator: None, ..view("none") };
+        let undecided = VariantView {
+            desired: None,
+            current: None,
+            accelerator: None,
+            ..view("none")
+        };
         let scaling = Scaling {
             namespace: "shop".into(),
             variant: "m-l4".into(),
@@ -166,21 +222,47 @@ mod tests {
         let facts = Facts {
             variants: &[view("m-l4"), undecided],
             scalings: &[(scaling, 3)].into(),
-            sources: &[("replica", SourceHealth { asked: 5, ..SourceHealth::default() })].into(),
+            sources: &[(
+                "replica",
+                SourceHealth {
+                    asked: 5,
+                    ..SourceHealth::default()
+                },
+            )]
+            .into(),
             passes: 1,
             pass_micros: 0,
             write_failures: 0,
         };
         let text = page(&facts);
         let read = wire::prom::parse::parse(text.as_bytes()).unwrap();
-        let variant = [("variant_name", "m-l4"), ("namespace", "shop"), ("accelerator_type", "NVIDIA-\"L4\"")];
-        for (name, value) in [("wva_desired_replicas", 2.0), ("wva_current_replicas", 0.0), ("wva_desired_ratio", 2.0)] {
+        let variant = [
+            ("variant_name", "m-l4"),
+            ("namespace", "shop"),
+            ("accelerator_type", "NVIDIA-\"L4\""),
+        ];
+        for (name, value) in [
+            ("wva_desired_replicas", 2.0),
+            ("wva_current_replicas", 0.0),
+            ("wva_desired_ratio", 2.0),
+        ] {
             let values: Vec<f64> = read.select(name, &variant).map(|sample| sample.value).collect();
             assert_eq!(values, [value], "{name}");
-            assert_eq!(read.select(name, &[]).count(), 1, "{name}: nothing decided is no sample, not 0");
+            assert_eq!(
+                read.select(name, &[]).count(),
+                1,
+                "{name}: nothing decided is no sample, not 0"
+            );
         }
-        let up = [("variant_name", "m-l4"), ("direction", "up"), ("reason", "QueueWaiting")];
+        let up = [
+            ("variant_name", "m-l4"),
+            ("direction", "up"),
+            ("reason", "QueueWaiting"),
+        ];
         assert_eq!(read.select("wva_replica_scaling_total", &up).next().unwrap().value, 3.0);
-        assert_eq!(read.select("tidegate_source_requests_total", &[]).next().unwrap().value, 5.0);
+        assert_eq!(
+            read.select("tidegate_source_requests_total", &[]).next().unwrap().value,
+            5.0
+        );
     }
 }

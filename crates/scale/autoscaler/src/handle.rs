@@ -56,7 +56,10 @@ pub(crate) struct Pass {
 
 impl Handle {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Shared { state: Mutex::default(), changed: watch::Sender::new(0) }))
+        Self(Arc::new(Shared {
+            state: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }))
     }
 
     /// The last decisions that changed something, or newly could not, newest
@@ -106,7 +109,9 @@ impl Handle {
         // A series lives as long as its object.
         let variants = &pass.variants;
         let lives = |scaling: &Scaling| {
-            variants.iter().any(|view| view.name == scaling.variant && view.namespace == scaling.namespace)
+            variants
+                .iter()
+                .any(|view| view.name == scaling.variant && view.namespace == scaling.namespace)
         };
         state.scalings.retain(|scaling, _| lives(scaling));
         state.variants = pass.variants;

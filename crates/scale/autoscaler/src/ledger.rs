@@ -23,7 +23,14 @@ struct Entry {
 impl Ledger {
     /// Notes that `replicas` were set on an object seen at `generation`.
     pub(crate) fn note(&mut self, key: TargetKey, replicas: u32, generation: Option<i64>, now: Instant) {
-        self.0.insert(key, Entry { replicas, at: now, generation });
+        self.0.insert(
+            key,
+            Entry {
+                replicas,
+                at: now,
+                generation,
+            },
+        );
     }
 
     /// The replicas asked for, given what the watch says.
@@ -51,7 +58,11 @@ mod tests {
 
     #[test]
     fn what_was_set_counts_until_the_watch_has_caught_up() {
-        let target = TargetRef { api_version: None, kind: "Deployment".into(), name: "x".into() };
+        let target = TargetRef {
+            api_version: None,
+            kind: "Deployment".into(),
+            name: "x".into(),
+        };
         let key = TargetKey::new("ns", &target);
         let mut ledger = Ledger::default();
         let at = Instant::from_secs;

@@ -135,5 +135,9 @@ pub async fn start(client: kube::Client, config: Config, stop: CancellationToken
         ),
     };
     let task = tokio::spawn(controller::run(client, config, handle.clone(), stop));
-    Ok(Running { handle, metrics_address, task })
+    Ok(Running {
+        handle,
+        metrics_address,
+        task,
+    })
 }

@@ -1,4 +1,4 @@
-//! Serves `/metrics`.
+//! Serves `/metrics`, and what stands behind it: `/variants` and `/decisions`.
 
 use crate::Handle;
 use bytes::Bytes;
@@ -31,7 +31,9 @@ pub(crate) async fn serve(
     tokio::spawn(async move {
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else { return };
+            let Ok(permit) = permits.clone().acquire_owned().await else {
+                return;
+            };
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
@@ -58,18 +60,31 @@ pub(crate) async fn serve(
     Ok(bound)
 }
 
+fn to_json(value: &impl serde::Serialize) -> String {
+    // Records of strings and numbers always serialise.
+    serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string()))
+}
+
 fn answer(
     handle: &Handle,
     request: &Request<Incoming>,
 ) -> std::future::Ready<Result<Response<Full<Bytes>>, Infallible>> {
-    let text = "text/plain; version=0.0.4; charset=utf-8";
-    let (status, body) = match request.uri().path() {
-        "/metrics" => (StatusCode::OK, handle.metrics_text()),
-        "/healthz" | "/readyz" => (StatusCode::OK, "ok\n".to_owned()),
-        _ => (StatusCode::NOT_FOUND, "there is /metrics, /healthz and /readyz\n".to_owned()),
+    let (text, json) = ("text/plain; version=0.0.4; charset=utf-8", "application/json");
+    let (status, kind, body) = match request.uri().path() {
+        "/metrics" => (StatusCode::OK, text, handle.metrics_text()),
+        "/variants" => (StatusCode::OK, json, to_json(&handle.variants())),
+        "/decisions" => (StatusCode::OK, json, to_json(&handle.decisions())),
+        "/healthz" | "/readyz" => (StatusCode::OK, text, "ok\n".to_owned()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            text,
+            "there is /metrics, /variants, /decisions, /healthz and /readyz\n".to_owned(),
+        ),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(text));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     std::future::ready(Ok(response))
 }

@@ -154,6 +154,11 @@ impl From<&RuleSaid> for RuleRecord {
             Verdict::Down => "down",
             Verdict::Unknown => "unknown",
         };
-        Self { rule: said.rule, verdict, needs: said.needs, says: said.says.clone() }
+        Self {
+            rule: said.rule,
+            verdict,
+            needs: said.needs,
+            says: said.says.clone(),
+        }
     }
 }

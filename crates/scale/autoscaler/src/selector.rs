@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 /// # Errors
 /// A sentence naming the requirement that cannot be read.
 pub(crate) fn parse(text: &str) -> Result<Selector, String> {
-    requirements(text).into_iter().map(|part| requirement(part.trim())).collect()
+    requirements(text)
+        .into_iter()
+        .map(|part| requirement(part.trim()))
+        .collect()
 }
 
 /// Splits at commas outside parentheses.
@@ -36,11 +39,17 @@ fn requirement(part: &str) -> Result<Expression, String> {
     let key = |text: &str| {
         let text = text.trim();
         let sound = !text.is_empty()
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
         sound.then(|| text.to_owned()).ok_or_else(unreadable)
     };
     let set = |text: &str| {
-        let inner = text.trim().strip_prefix('(').and_then(|text| text.strip_suffix(')')).ok_or_else(unreadable)?;
+        let inner = text
+            .trim()
+            .strip_prefix('(')
+            .and_then(|text| text.strip_suffix(')'))
+            .ok_or_else(unreadable)?;
         Ok::<BTreeSet<String>, String>(inner.split(',').map(|value| value.trim().to_owned()).collect())
     };
     if let Some((name, values)) = part.split_once(" notin ") {
@@ -69,8 +78,9 @@ mod tests {
 
     #[test]
     fn every_form_of_requirement_is_read() {
-        let labels: BTreeMap<String, String> =
-            [("app", "m"), ("tier", "gpu")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let labels: BTreeMap<String, String> = [("app", "m"), ("tier", "gpu")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
         let cases = [
             ("app=m", true),
             ("app==m,tier = gpu", true),

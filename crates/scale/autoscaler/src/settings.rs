@@ -43,7 +43,12 @@ impl Settings {
         if spec.model_id.is_empty() {
             return Err("spec.modelID is empty: it must be the name the engine serves the model under".to_owned());
         }
-        let cost = spec.variant_cost.trim().parse::<f64>().ok().filter(|cost| cost.is_finite() && *cost >= 0.0);
+        let cost = spec
+            .variant_cost
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|cost| cost.is_finite() && *cost >= 0.0);
         let Some(cost) = cost else {
             let given = spec.variant_cost.chars().take(40).collect::<String>();
             return Err(format!("spec.variantCost is `{given}`: it must be a number, 0 or more"));
@@ -51,13 +56,23 @@ impl Settings {
         let (min, max) = (spec.min_replicas, spec.max_replicas);
         let bound = |name: &str, value: i32| match u32::try_from(value) {
             Ok(replicas) if value <= MOST_REPLICAS => Ok(replicas),
-            _ => Err(format!("spec.{name} is {value}: it must be between 0 and {MOST_REPLICAS}")),
+            _ => Err(format!(
+                "spec.{name} is {value}: it must be between 0 and {MOST_REPLICAS}"
+            )),
         };
         let (min, max) = (bound("minReplicas", min)?, bound("maxReplicas", max)?);
         if min > max {
-            return Err(format!("spec.minReplicas is {min} and spec.maxReplicas {max}: the minimum must not be above"));
+            return Err(format!(
+                "spec.minReplicas is {min} and spec.maxReplicas {max}: the minimum must not be above"
+            ));
         }
-        Ok(Self { target, model: spec.model_id, cost, min, max })
+        Ok(Self {
+            target,
+            model: spec.model_id,
+            cost,
+            min,
+            max,
+        })
     }
 }
 
@@ -74,12 +89,20 @@ mod tests {
 
     #[test]
     fn both_shapes_are_read() {
-        let newer = read(json!({"modelID": "m", "scaleTargetRef": {"kind": "StatefulSet", "name": "x"},
-            "variantCost": "2.5", "minReplicas": 0, "maxReplicas": 4}))
+        let newer = read(
+            json!({"modelID": "m", "scaleTargetRef": {"kind": "StatefulSet", "name": "x"},
+            "variantCost": "2.5", "minReplicas": 0, "maxReplicas": 4}),
+        )
         .unwrap();
-        assert_eq!((newer.target.kind.as_str(), newer.cost, newer.min, newer.max), ("StatefulSet", 2.5, 0, 4));
+        assert_eq!(
+            (newer.target.kind.as_str(), newer.cost, newer.min, newer.max),
+            ("StatefulSet", 2.5, 0, 4)
+        );
         let older = read(json!({"modelID": "m", "sloClassRef": {"name": "c", "key": "k"}})).unwrap();
-        assert_eq!((older.target.kind.as_str(), older.target.name.as_str()), ("Deployment", "llama-l4"));
+        assert_eq!(
+            (older.target.kind.as_str(), older.target.name.as_str()),
+            ("Deployment", "llama-l4")
+        );
         assert_eq!((older.cost, older.min, older.max), (10.0, 1, 10));
     }
 
@@ -93,8 +116,14 @@ mod tests {
             (json!({"modelID": "m", "variantCost": "inf"}), "spec.variantCost"),
             (json!({"modelID": "m", "minReplicas": -1}), "spec.minReplicas"),
             (json!({"modelID": "m", "maxReplicas": 2_000_000}), "spec.maxReplicas"),
-            (json!({"modelID": "m", "minReplicas": 3, "maxReplicas": 2}), "spec.minReplicas"),
-            (json!({"modelID": "m", "scaleTargetRef": {"kind": "", "name": "x"}}), "spec.scaleTargetRef"),
+            (
+                json!({"modelID": "m", "minReplicas": 3, "maxReplicas": 2}),
+                "spec.minReplicas",
+            ),
+            (
+                json!({"modelID": "m", "scaleTargetRef": {"kind": "", "name": "x"}}),
+                "spec.scaleTargetRef",
+            ),
             (json!("text"), "spec"),
         ];
         for (spec, field) in cases {

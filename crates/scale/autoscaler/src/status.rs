@@ -23,11 +23,21 @@ pub(crate) struct Finding {
 
 impl Finding {
     pub(crate) fn new(kind: &'static str, holds: bool, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, status: if holds { "True" } else { "False" }, reason, message: message.into() }
+        Self {
+            kind,
+            status: if holds { "True" } else { "False" },
+            reason,
+            message: message.into(),
+        }
     }
 
     pub(crate) fn unknown(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, status: "Unknown", reason, message: message.into() }
+        Self {
+            kind,
+            status: "Unknown",
+            reason,
+            message: message.into(),
+        }
     }
 }
 
@@ -65,7 +75,10 @@ pub(crate) fn next(
             }),
             None => earlier.cloned(),
         },
-        actuation: findings.applied.map(|applied| Actuation { applied }).or_else(|| before.actuation.clone()),
+        actuation: findings
+            .applied
+            .map(|applied| Actuation { applied })
+            .or_else(|| before.actuation.clone()),
         replicas: count(findings.replicas),
         ready_replicas: count(findings.ready),
         conditions: conditions(&before.conditions, findings, now),
@@ -81,8 +94,10 @@ pub(crate) fn next(
 /// The merge patch that makes `status` stand, absent fields included.
 pub(crate) fn patch(status: &VariantAutoscalingStatus) -> Value {
     let mut value = serde_json::to_value(status).unwrap_or_default();
-    for (field, absent) in [("replicas", status.replicas.is_none()), ("readyReplicas", status.ready_replicas.is_none())]
-    {
+    for (field, absent) in [
+        ("replicas", status.replicas.is_none()),
+        ("readyReplicas", status.ready_replicas.is_none()),
+    ] {
         if absent {
             value[field] = Value::Null;
         }
@@ -176,18 +191,41 @@ mod tests {
 
     #[test]
     fn a_status_is_written_only_when_something_but_time_changed() {
-        let first = next(&VariantAutoscalingStatus::default(), &findings("MetricsFound", true, "a"), at(100)).unwrap();
-        assert_eq!(next(&first, &findings("MetricsFound", true, "b"), at(110)), None, "only the sentence differs");
-        assert!(next(&first, &findings("MetricsFound", true, "a"), at(160)).is_some(), "once a minute");
-        let more = Findings { desired: Some(4), ..findings("MetricsFound", true, "a") };
+        let first = next(
+            &VariantAutoscalingStatus::default(),
+            &findings("MetricsFound", true, "a"),
+            at(100),
+        )
+        .unwrap();
+        assert_eq!(
+            next(&first, &findings("MetricsFound", true, "b"), at(110)),
+            None,
+            "only the sentence differs"
+        );
+        assert!(
+            next(&first, &findings("MetricsFound", true, "a"), at(160)).is_some(),
+            "once a minute"
+        );
+        let more = Findings {
+            desired: Some(4),
+            ..findings("MetricsFound", true, "a")
+        };
         assert!(next(&first, &more, at(101)).is_some());
-        let newer = Findings { generation: Some(3), ..findings("MetricsFound", true, "a") };
+        let newer = Findings {
+            generation: Some(3),
+            ..findings("MetricsFound", true, "a")
+        };
         assert!(next(&first, &newer, at(101)).is_some());
     }
 
     #[test]
     fn a_transition_time_changes_only_with_the_status() {
-        let first = next(&VariantAutoscalingStatus::default(), &findings("MetricsFound", true, "a"), at(100)).unwrap();
+        let first = next(
+            &VariantAutoscalingStatus::default(),
+            &findings("MetricsFound", true, "a"),
+            at(100),
+        )
+        .unwrap();
         let other_reason = next(&first, &findings("Other", true, "a"), at(110)).unwrap();
         assert_eq!(other_reason.conditions[0].last_transition_time.0, at(100));
         let broken = next(&other_reason, &findings("MetricsMissing", false, "a"), at(120)).unwrap();
@@ -197,11 +235,23 @@ mod tests {
 
     #[test]
     fn a_decision_stays_known_while_none_can_be_taken() {
-        let first = next(&VariantAutoscalingStatus::default(), &findings("MetricsFound", true, "a"), at(100)).unwrap();
-        let blind = Findings { desired: None, replicas: None, ..findings("MetricsMissing", false, "a") };
+        let first = next(
+            &VariantAutoscalingStatus::default(),
+            &findings("MetricsFound", true, "a"),
+            at(100),
+        )
+        .unwrap();
+        let blind = Findings {
+            desired: None,
+            replicas: None,
+            ..findings("MetricsMissing", false, "a")
+        };
         let after = next(&first, &blind, at(200)).unwrap();
         assert_eq!(after.desired_optimized_alloc.as_ref().unwrap().num_replicas, 3);
-        assert_eq!(after.desired_optimized_alloc.as_ref().unwrap().last_run_time, Some(Time(at(100))));
+        assert_eq!(
+            after.desired_optimized_alloc.as_ref().unwrap().last_run_time,
+            Some(Time(at(100)))
+        );
         let patch = patch(&after);
         assert!(patch["status"]["replicas"].is_null() && patch["status"].get("replicas").is_some());
     }

@@ -105,10 +105,15 @@ pub(crate) fn take(
             Err(invalid) => (last_good.get(&uid).cloned(), Some(invalid)),
         };
         let mut settings = settings;
-        let target_key = settings.as_ref().map(|settings| TargetKey::new(&namespace, &settings.target));
+        let target_key = settings
+            .as_ref()
+            .map(|settings| TargetKey::new(&namespace, &settings.target));
         if let Some(key) = &target_key {
             if let Some(owner) = owners.get(key) {
-                invalid = Some(format!("spec.scaleTargetRef: {} is scaled by {owner} already", key.for_people()));
+                invalid = Some(format!(
+                    "spec.scaleTargetRef: {} is scaled by {owner} already",
+                    key.for_people()
+                ));
                 settings = None;
             } else {
                 owners.insert(key.clone(), name.clone());
@@ -122,7 +127,10 @@ pub(crate) fn take(
             target.wanted = ledger.correct(key, target.wanted, target.generation, now);
         }
         let pods = match &target {
-            Ok(target) => pods.select(&namespace, &target.selector).map(|pod| facts(pod, &pools, &namespace)).collect(),
+            Ok(target) => pods
+                .select(&namespace, &target.selector)
+                .map(|pod| facts(pod, &pools, &namespace))
+                .collect(),
             Err(_) => Vec::new(),
         };
         let accelerator = accelerator(&object, target.as_ref().ok(), &pods, world);
@@ -153,7 +161,10 @@ pub(crate) fn unwatched_targets(world: &World) -> Vec<TargetKey> {
         .iter()
         .filter_map(|object| {
             let settings = Settings::read(object).ok()?;
-            Some(TargetKey::new(&object.namespace().unwrap_or_default(), &settings.target))
+            Some(TargetKey::new(
+                &object.namespace().unwrap_or_default(),
+                &settings.target,
+            ))
         })
         .filter(|key| !key.is_deployment())
         .collect();
@@ -207,11 +218,18 @@ impl PodIndex {
             pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
         });
         pods.sort_by_cached_key(|pod| pod.name_any());
-        let mut index = Self { by_label: BTreeMap::new(), by_namespace: BTreeMap::new() };
+        let mut index = Self {
+            by_label: BTreeMap::new(),
+            by_namespace: BTreeMap::new(),
+        };
         for pod in pods {
             let namespace = pod.namespace().unwrap_or_default();
             for (key, value) in pod.labels() {
-                index.by_label.entry((namespace.clone(), key.clone(), value.clone())).or_default().push(pod.clone());
+                index
+                    .by_label
+                    .entry((namespace.clone(), key.clone(), value.clone()))
+                    .or_default()
+                    .push(pod.clone());
             }
             index.by_namespace.entry(namespace).or_default().push(pod);
         }
@@ -239,10 +257,15 @@ impl PodIndex {
 fn facts(pod: &Arc<Pod>, pools: &[Arc<InferencePool>], namespace: &str) -> PodFacts {
     let spec = pod.spec.as_ref();
     let status = pod.status.as_ref();
-    let slots = pod.annotations().get(SLOTS_ANNOTATION).and_then(|slots| slots.parse::<u32>().ok());
+    let slots = pod
+        .annotations()
+        .get(SLOTS_ANNOTATION)
+        .and_then(|slots| slots.parse::<u32>().ok());
     PodFacts {
         name: pod.name_any(),
-        ip: status.and_then(|status| status.pod_ip.clone()).filter(|ip| !ip.is_empty()),
+        ip: status
+            .and_then(|status| status.pod_ip.clone())
+            .filter(|ip| !ip.is_empty()),
         port: port(pod, pools, namespace),
         state: state(pod),
         phase: phase(pod),
@@ -257,19 +280,39 @@ fn port(pod: &Pod, pools: &[Arc<InferencePool>], namespace: &str) -> u16 {
     let in_pool = |pool: &&Arc<InferencePool>| {
         pool.namespace().as_deref() == Some(namespace)
             && !pool.spec.selector.match_labels.is_empty()
-            && pool.spec.selector.match_labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
+            && pool
+                .spec
+                .selector
+                .match_labels
+                .iter()
+                .all(|(key, value)| pod.labels().get(key) == Some(value))
     };
-    let of_pool = pools.iter().find(in_pool).and_then(|pool| pool.spec.target_ports.first()).map(|port| port.number);
+    let of_pool = pools
+        .iter()
+        .find(in_pool)
+        .and_then(|pool| pool.spec.target_ports.first())
+        .map(|port| port.number);
     let declared = || {
         let containers = &pod.spec.as_ref()?.containers;
-        containers.iter().find_map(|container| Some(container.ports.as_ref()?.first()?.container_port))
+        containers
+            .iter()
+            .find_map(|container| Some(container.ports.as_ref()?.first()?.container_port))
     };
-    of_pool.or_else(declared).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0).unwrap_or(DEFAULT_PORT)
+    of_pool
+        .or_else(declared)
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port > 0)
+        .unwrap_or(DEFAULT_PORT)
 }
 
 fn state(pod: &Pod) -> ReplicaState {
     let condition = |kind: &str| -> Option<&PodCondition> {
-        pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+        pod.status
+            .as_ref()?
+            .conditions
+            .as_ref()?
+            .iter()
+            .find(|condition| condition.type_ == kind)
     };
     let created = pod.metadata.creation_timestamp.as_ref();
     let since = |time: Option<&Time>| time.or(created).map_or(Instant::ZERO, instant_of);
@@ -280,10 +323,16 @@ fn state(pod: &Pod) -> ReplicaState {
     if let Some(scheduled) = condition("PodScheduled").filter(|scheduled| scheduled.status == "False") {
         return ReplicaState::Unschedulable {
             since: since(scheduled.last_transition_time.as_ref()),
-            why: scheduled.message.clone().or_else(|| scheduled.reason.clone()).unwrap_or_default(),
+            why: scheduled
+                .message
+                .clone()
+                .or_else(|| scheduled.reason.clone())
+                .unwrap_or_default(),
         };
     }
-    ReplicaState::Pending { since: since(ready.and_then(|ready| ready.last_transition_time.as_ref())) }
+    ReplicaState::Pending {
+        since: since(ready.and_then(|ready| ready.last_transition_time.as_ref())),
+    }
 }
 
 fn instant_of(time: &Time) -> Instant {
@@ -292,11 +341,17 @@ fn instant_of(time: &Time) -> Instant {
 
 /// What `kubectl get pods` would say, roughly.
 fn phase(pod: &Pod) -> String {
-    let Some(status) = &pod.status else { return "Unknown".to_owned() };
-    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
-        container.state.as_ref()?.waiting.as_ref()?.reason.clone()
-    });
-    waiting.or_else(|| status.phase.clone()).unwrap_or_else(|| "Pending".to_owned())
+    let Some(status) = &pod.status else {
+        return "Unknown".to_owned();
+    };
+    let waiting = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .find_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
+    waiting
+        .or_else(|| status.phase.clone())
+        .unwrap_or_else(|| "Pending".to_owned())
 }
 
 #[cfg(test)]

@@ -87,7 +87,13 @@ pub(crate) fn of_deployment(deployment: &Deployment) -> Result<Target, String> {
     let gpu = template.and_then(|template| template.spec.as_ref()?.node_selector.as_ref()?.get(GPU_PRODUCT_LABEL));
     Ok(Target {
         wanted: count(spec.and_then(|spec| spec.replicas).unwrap_or(1)),
-        replicas: count(deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0)),
+        replicas: count(
+            deployment
+                .status
+                .as_ref()
+                .and_then(|status| status.replicas)
+                .unwrap_or(0),
+        ),
         selector,
         generation: deployment.metadata.generation,
         slots: slots.map(f64::from),
@@ -96,7 +102,11 @@ pub(crate) fn of_deployment(deployment: &Deployment) -> Result<Target, String> {
 }
 
 fn of_scale(scale: &Scale) -> Result<Target, String> {
-    let selector = scale.status.as_ref().and_then(|status| status.selector.as_deref()).unwrap_or_default();
+    let selector = scale
+        .status
+        .as_ref()
+        .and_then(|status| status.selector.as_deref())
+        .unwrap_or_default();
     let selector = selector::parse(selector)?;
     if selector.selects_all() {
         return Err("its scale subresource names no selector".to_owned());
@@ -160,13 +170,21 @@ type GroupKey = (String, String);
 
 impl fmt::Debug for Scales {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scales").field("kinds", &self.kinds).field("asked", &self.asked).finish_non_exhaustive()
+        f.debug_struct("Scales")
+            .field("kinds", &self.kinds)
+            .field("asked", &self.asked)
+            .finish_non_exhaustive()
     }
 }
 
 impl Scales {
     pub(crate) fn new(client: Client, clock: Clock) -> Self {
-        Self { client, clock, kinds: BTreeMap::new(), asked: BTreeMap::new() }
+        Self {
+            client,
+            clock,
+            kinds: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        }
     }
 
     /// Reads the targets that are not watched, and forgets all others.
@@ -180,9 +198,10 @@ impl Scales {
             let read = match self.api(key).await {
                 Ok(api) => match tokio::time::timeout(DEADLINE, api.get_scale(&key.name)).await {
                     Ok(Ok(scale)) => of_scale(&scale).map_err(|why| format!("{}: {why}", key.for_people())),
-                    Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
-                        Err(format!("{} does not exist, or has no scale subresource", key.for_people()))
-                    }
+                    Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(format!(
+                        "{} does not exist, or has no scale subresource",
+                        key.for_people()
+                    )),
                     Ok(Err(error)) => Err(format!("{}: {error}", key.for_people())),
                     Err(_) => Err(format!("{}: no answer within {DEADLINE:?}", key.for_people())),
                 },
@@ -202,7 +221,10 @@ impl Scales {
     pub(crate) async fn api(&mut self, key: &TargetKey) -> Result<Api<DynamicObject>, String> {
         let id = (key.api_version.clone(), key.kind.clone());
         let now = self.clock.now();
-        let known = self.kinds.get(&id).filter(|(at, found)| found.is_ok() || now.since(*at) < LOOK_AGAIN);
+        let known = self
+            .kinds
+            .get(&id)
+            .filter(|(at, found)| found.is_ok() || now.since(*at) < LOOK_AGAIN);
         let resource = match known {
             Some((_, found)) => found.clone(),
             None => {
@@ -221,8 +243,14 @@ impl Scales {
         }
         match tokio::time::timeout(DEADLINE, discovery::pinned_kind(&self.client, &gvk)).await {
             Ok(Ok((resource, _))) => Ok(resource),
-            Ok(Err(error)) => Err(format!("kind {} of {} is not served: {error}", key.kind, key.api_version)),
-            Err(_) => Err(format!("kind {} of {}: no answer within {DEADLINE:?}", key.kind, key.api_version)),
+            Ok(Err(error)) => Err(format!(
+                "kind {} of {} is not served: {error}",
+                key.kind, key.api_version
+            )),
+            Err(_) => Err(format!(
+                "kind {} of {}: no answer within {DEADLINE:?}",
+                key.kind, key.api_version
+            )),
         }
     }
 
@@ -236,7 +264,12 @@ impl Scales {
 ///
 /// # Errors
 /// The API's refusal, its silence, or too many writers at once.
-pub(crate) async fn set_replicas(api: &Api<DynamicObject>, name: &str, from: u32, to: u32) -> Result<Scaled, ScaleError> {
+pub(crate) async fn set_replicas(
+    api: &Api<DynamicObject>,
+    name: &str,
+    from: u32,
+    to: u32,
+) -> Result<Scaled, ScaleError> {
     tokio::time::timeout(DEADLINE, set_unhurried(api, name, from, to))
         .await
         .unwrap_or(Err(ScaleError::Deadline(DEADLINE)))
@@ -256,7 +289,10 @@ async fn set_unhurried(api: &Api<DynamicObject>, name: &str, from: u32, to: u32)
             "metadata": {"resourceVersion": scale.metadata.resource_version},
             "spec": {"replicas": to},
         });
-        match api.patch_scale(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        match api
+            .patch_scale(name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+        {
             Ok(_) => return Ok(Scaled::Done),
             // Mostly a status update that came between; read again and see.
             Err(kube::Error::Api(status)) if status.code == 409 => {}

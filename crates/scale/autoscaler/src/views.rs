@@ -86,7 +86,10 @@ pub struct Measured {
 impl Measured {
     fn of(signal: &Signal<f64>, now: Instant) -> Option<Self> {
         let seen = signal.last()?;
-        Some(Self { value: seen.value, age_ms: u64::try_from(now.since(seen.at).as_millis()).unwrap_or(u64::MAX) })
+        Some(Self {
+            value: seen.value,
+            age_ms: u64::try_from(now.since(seen.at).as_millis()).unwrap_or(u64::MAX),
+        })
     }
 }
 
@@ -108,10 +111,12 @@ pub(crate) fn replicas(
 fn replica(pod: &PodFacts, signals: Option<&ReplicaView>, engine: Option<String>, now: Instant) -> ReplicaRecord {
     let measured = |get: fn(&ReplicaView) -> &Signal<f64>| signals.and_then(|seen| Measured::of(get(seen), now));
     let missing = signals.filter(|_| pod.state == ReplicaState::Ready).and_then(|seen| {
-        [&seen.kv, &seen.running, &seen.waiting].into_iter().find_map(|signal| match signal {
-            Signal::Missing { why, .. } => Some(why.clone()),
-            Signal::Observed(_) => None,
-        })
+        [&seen.kv, &seen.running, &seen.waiting]
+            .into_iter()
+            .find_map(|signal| match signal {
+                Signal::Missing { why, .. } => Some(why.clone()),
+                Signal::Observed(_) => None,
+            })
     });
     ReplicaRecord {
         pod: pod.name.clone(),

@@ -36,7 +36,12 @@ pub(crate) fn variant_resource() -> ApiResource {
 
 impl World {
     /// Starts watching; `changed` is notified when a VariantAutoscaling is.
-    pub(crate) fn watch(client: &Client, namespace: Option<&str>, changed: Arc<Notify>, stop: &CancellationToken) -> Self {
+    pub(crate) fn watch(
+        client: &Client,
+        namespace: Option<&str>,
+        changed: Arc<Notify>,
+        stop: &CancellationToken,
+    ) -> Self {
         let resource = variant_resource();
         let variants: Api<DynamicObject> = match namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),

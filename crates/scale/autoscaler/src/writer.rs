@@ -26,7 +26,12 @@ const DRAIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 enum Write {
-    Status { uid: String, namespace: String, name: String, patch: Value },
+    Status {
+        uid: String,
+        namespace: String,
+        name: String,
+        patch: Value,
+    },
     Event(Box<Event>),
 }
 
@@ -109,19 +114,25 @@ impl Writer {
 
 async fn carry_out(client: &Client, shared: &Shared, write: Write) {
     let result = match &write {
-        Write::Status { namespace, name, patch, .. } => {
+        Write::Status {
+            namespace, name, patch, ..
+        } => {
             let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &variant_resource());
             let params = PatchParams::default();
             let patch = Patch::Merge(patch);
             let written = api.patch_status(name, &params, &patch);
-            tokio::time::timeout(DEADLINE, written).await.map(|written| written.map(drop))
+            tokio::time::timeout(DEADLINE, written)
+                .await
+                .map(|written| written.map(drop))
         }
         Write::Event(event) => {
             let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
             let api: Api<Event> = Api::namespaced(client.clone(), namespace);
             let params = PostParams::default();
             let written = api.create(&params, event);
-            tokio::time::timeout(DEADLINE, written).await.map(|written| written.map(drop))
+            tokio::time::timeout(DEADLINE, written)
+                .await
+                .map(|written| written.map(drop))
         }
     };
     let trouble = match result {

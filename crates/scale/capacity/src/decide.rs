@@ -87,7 +87,8 @@ pub fn decide(view: &ModelView, policy: &Policy, memory: &mut Memory, now: Insta
     let mut targets = Targets::as_wanted(&load);
     targets.clamp(&load, &mut obstacles);
 
-    let said = rules::ask(&load, policy, memory, now);
+    let said = rules::ask(&load, &targets, policy, memory, now);
+    let targets_before = targets.clone();
     let course = steer(&said, &load, policy, memory, now, &mut targets, &mut obstacles);
 
     let sentence = sentence(view, &load, &targets, &course, &obstacles, policy, memory, now);
@@ -96,12 +97,18 @@ pub fn decide(view: &ModelView, policy: &Policy, memory: &mut Memory, now: Insta
         inputs: inputs(view, &load, policy, now),
         rules: said.rules,
         bounds: obstacles.says,
-        would_change: rules::would_change(&load, policy, memory, now),
+        would_change: rules::would_change(&load, targets_before.live_capacity(&load), policy, memory, now),
     };
     if let Some((_, why)) = &load.gateway_silent {
         explanation.bounds.push(why.clone());
     }
-    Decision { model: view.model.clone(), namespace: view.namespace.clone(), variants, sentence, explanation }
+    Decision {
+        model: view.model.clone(),
+        namespace: view.namespace.clone(),
+        variants,
+        sentence,
+        explanation,
+    }
 }
 
 /// Chooses the course and moves the targets along it.
@@ -115,7 +122,9 @@ fn steer(
     obstacles: &mut Obstacles,
 ) -> Course {
     // A need is part of the window even while the answer is "more".
-    let peak = load.covered().then(|| memory.peak(said.needs_to_keep, policy.down_after, now));
+    let peak = load
+        .covered()
+        .then(|| memory.peak(said.needs_to_keep, policy.down_after, now));
     if load.blind() {
         return Course::Blind;
     }
@@ -130,19 +139,28 @@ fn steer(
         return if *targets == before && obstacles.at_maximum.is_empty() && obstacles.not_starting.is_empty() {
             Course::Starting { cause: cause.clone() }
         } else {
-            Course::Up { reason: *reason, cause: cause.clone() }
+            Course::Up {
+                reason: *reason,
+                cause: cause.clone(),
+            }
         };
     }
     let Some(peak) = peak else {
         let mut fewer = targets.clone();
         fewer.lower(said.needs_to_keep, load, &mut Obstacles::default());
-        return if fewer == *targets { Course::Hold } else { Course::Uncovered };
+        return if fewer == *targets {
+            Course::Hold
+        } else {
+            Course::Uncovered
+        };
     };
     if memory.idle_for(now) >= policy.zero_after && load.known_idle() {
         targets.lower_to_minimum(load, obstacles);
         return Course::Idle;
     }
-    let watched = memory.covered_since.map_or_else(Default::default, |since| now.since(since));
+    let watched = memory
+        .covered_since
+        .map_or_else(Default::default, |since| now.since(since));
     let mut fewer = targets.clone();
     let mut bounds = Obstacles::default();
     if watched >= policy.down_after {
@@ -163,7 +181,10 @@ fn steer(
     Course::Stabilizing { left }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the sentence draws on everything the decision was taken from")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the sentence draws on everything the decision was taken from"
+)]
 fn sentence(
     view: &ModelView,
     load: &Load<'_>,
@@ -201,19 +222,34 @@ fn sentence(
             time(policy.down_after),
             rules::load_words(load)
         ),
-        Course::Uncovered => format!("fewer may do ({}), but {}", rules::load_words(load), uncovered_words(load)),
+        Course::Uncovered => format!(
+            "fewer may do ({}), but {}",
+            rules::load_words(load),
+            uncovered_words(load)
+        ),
         Course::Stabilizing { left } => {
-            format!("fewer would do ({}), if the load stays low for {} more", rules::load_words(load), time(*left))
+            format!(
+                "fewer would do ({}), if the load stays low for {} more",
+                rules::load_words(load),
+                time(*left)
+            )
         }
         Course::Hold if from == 0 => "nothing is asked of it".to_owned(),
+        Course::Hold if load.coming() > 0 => {
+            let coming = count(load.coming() as usize, "replica is", "replicas are");
+            format!("{}; {coming} on the way", rules::load_words(load))
+        }
         Course::Hold => rules::load_words(load),
         Course::Blind => format!("nothing is known of its load: {}", uncovered_words(load)),
     };
-    let clamped = !moves.is_empty() && matches!(course, Course::Hold | Course::Uncovered | Course::Blind | Course::Stabilizing { .. });
-    match (moves.is_empty(), clamped) {
-        (true, _) => format!("{head}: {why}"),
-        (false, true) => format!("{head}: {}; {moves}", obstacles.says.join("; ")),
-        (false, false) => format!("{head}: {why}; {moves}"),
+    let why = match &obstacles.forced[..] {
+        [] => why,
+        forced => format!("{}; {why}", forced.join("; ")),
+    };
+    if moves.is_empty() {
+        format!("{head}: {why}")
+    } else {
+        format!("{head}: {why}; {moves}")
     }
 }
 
@@ -296,7 +332,7 @@ fn reason_of(
         Course::Idle => Reason::Idle,
         _ if to == 0 && cheaper_serves(stand, load) => Reason::DearerThanNeeded,
         _ if to == 0 && load.wanted() == 0 => Reason::Idle,
-        Course::Starting { .. } if stand.coming > 0 => Reason::Starting,
+        Course::Starting { .. } | Course::Hold if stand.coming > 0 => Reason::Starting,
         Course::Uncovered if !stand.silent.is_empty() || to > stand.variant.min => Reason::WaitingForCoverage,
         Course::Stabilizing { .. } if to > stand.variant.min => Reason::Stabilizing,
         _ if obstacles.at_minimum.contains(&i) && to == stand.variant.min => Reason::AtMinimum,
@@ -306,7 +342,9 @@ fn reason_of(
 
 /// Whether another variant serves for less per slot.
 fn cheaper_serves(stand: &Stand<'_>, load: &Load<'_>) -> bool {
-    load.stands.iter().any(|other| other.variant.wanted > 0 && other.unit_cost() < stand.unit_cost())
+    load.stands
+        .iter()
+        .any(|other| other.variant.wanted > 0 && other.unit_cost() < stand.unit_cost())
 }
 
 fn variant_sentence(view: &ModelView, stand: &Stand<'_>, from: u32, to: u32, reason: Reason, all: &str) -> String {
@@ -316,7 +354,10 @@ fn variant_sentence(view: &ModelView, stand: &Stand<'_>, from: u32, to: u32, rea
             format!("{name} stays at {to}: cheaper variants cover the demand ({all})")
         }
         Reason::NotStarting => {
-            format!("{name} stays at {to}: {} ({all})", stand.stuck_why.as_deref().unwrap_or("its replicas do not start"))
+            format!(
+                "{name} stays at {to}: {} ({all})",
+                stand.stuck_why.as_deref().unwrap_or("its replicas do not start")
+            )
         }
         _ => all.to_owned(),
     }
@@ -327,8 +368,17 @@ fn metrics_of(view: &ModelView, stand: &Stand<'_>, load: &Load<'_>) -> Metrics {
     let mut parts = Vec::new();
     let ready = stand.ready_replicas.len();
     if !stand.silent.is_empty() {
-        word = stand.silent.iter().map(|(_, word, _)| *word).max().unwrap_or(MetricsWord::Missing);
-        let names: Vec<String> = stand.silent.iter().map(|(name, _, why)| format!("{name} ({why})")).collect();
+        word = stand
+            .silent
+            .iter()
+            .map(|(_, word, _)| *word)
+            .max()
+            .unwrap_or(MetricsWord::Missing);
+        let names: Vec<String> = stand
+            .silent
+            .iter()
+            .map(|(name, _, why)| format!("{name} ({why})"))
+            .collect();
         parts.push(format!(
             "{} of {} without fresh signals: {}",
             stand.silent.len(),
@@ -336,7 +386,10 @@ fn metrics_of(view: &ModelView, stand: &Stand<'_>, load: &Load<'_>) -> Metrics {
             crate::words::some_of(&names)
         ));
     } else if ready > 0 {
-        parts.push(format!("all signals of {} are fresh", count(ready, "ready replica", "ready replicas")));
+        parts.push(format!(
+            "all signals of {} are fresh",
+            count(ready, "ready replica", "ready replicas")
+        ));
     } else {
         parts.push("no ready replica to measure".to_owned());
     }
@@ -352,7 +405,10 @@ fn metrics_of(view: &ModelView, stand: &Stand<'_>, load: &Load<'_>) -> Metrics {
         }
         (None, GatewayView::Absent) => {}
     }
-    Metrics { word, says: parts.join("; ") }
+    Metrics {
+        word,
+        says: parts.join("; "),
+    }
 }
 
 #[cfg(test)]

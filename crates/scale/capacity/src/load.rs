@@ -16,6 +16,12 @@ pub(crate) struct Stand<'a> {
     pub(crate) ready_replicas: Vec<&'a ReplicaView>,
     /// Wanted and ready.
     pub(crate) ready: u32,
+    /// Wanted, there and starting.
+    pub(crate) starting: u32,
+    /// Wanted, there and not starting any more.
+    stuck_pods: u32,
+    /// Whether those that are wanted and not there are still expected.
+    absent_expected: bool,
     /// Wanted and on the way.
     pub(crate) coming: u32,
     /// Wanted, and not coming any more.
@@ -27,9 +33,15 @@ pub(crate) struct Stand<'a> {
 }
 
 impl Stand<'_> {
-    /// Replicas that serve or will.
-    pub(crate) fn live(&self) -> u32 {
-        self.ready + self.coming
+    /// Replicas that serve or will, were `target` asked for. What is not there
+    /// yet is dropped first, then what does not start, then what does.
+    pub(crate) fn live_at(&self, target: u32) -> u32 {
+        let ready = self.ready.min(target);
+        let starting = self.starting.min(target - ready);
+        let absent = (target - ready - starting).saturating_sub(self.stuck_pods);
+        // Beyond what was asked for before, replicas would be new.
+        let new = target.saturating_sub(self.variant.wanted);
+        ready + starting + if self.absent_expected { absent } else { absent.min(new) }
     }
 
     /// Cost of one slot per hour.
@@ -84,8 +96,15 @@ impl<'a> Load<'a> {
                 memory.learn_slots(&variant.name, slots);
             }
         }
-        let known: Vec<f64> = variants.iter().filter_map(|variant| memory.slots_of(&variant.name)).collect();
-        let usual = if known.is_empty() { 1.0 } else { known.iter().sum::<f64>() / known.len() as f64 };
+        let known: Vec<f64> = variants
+            .iter()
+            .filter_map(|variant| memory.slots_of(&variant.name))
+            .collect();
+        let usual = if known.is_empty() {
+            1.0
+        } else {
+            known.iter().sum::<f64>() / known.len() as f64
+        };
         let stands: Vec<Stand<'_>> = variants
             .into_iter()
             .map(|variant| {
@@ -96,7 +115,11 @@ impl<'a> Load<'a> {
 
         let (demand, gateway_silent) = gateway(&view.gateway, policy, now);
         let fresh = |signal: &Signal<f64>| signal.fresh(now, policy.max_age).map(|seen| seen.value);
-        let ready = || stands.iter().flat_map(|stand| stand.ready_replicas.iter().map(move |r| (stand.slots, *r)));
+        let ready = || {
+            stands
+                .iter()
+                .flat_map(|stand| stand.ready_replicas.iter().map(move |r| (stand.slots, *r)))
+        };
 
         let mut judged = 0;
         let mut saturated = 0;
@@ -112,7 +135,10 @@ impl<'a> Load<'a> {
         let waiting = spread(ready().map(|(slots, replica)| (slots, fresh(&replica.waiting))));
         // Per slot, so that a silent replica counts as busy as the others are.
         let at_replicas = spread(ready().map(|(slots, r)| (slots, at_replica(r, &fresh).map(|busy| busy / slots))));
-        let busy = match (at_replicas.map(|spread| spread.total), demand.map(|demand| demand.in_flight as f64)) {
+        let busy = match (
+            at_replicas.map(|spread| spread.total),
+            demand.map(|demand| demand.in_flight as f64),
+        ) {
             (Some(seen), Some(sent)) => Some(seen.max(sent)),
             (seen, sent) => seen.or(sent),
         };
@@ -120,7 +146,7 @@ impl<'a> Load<'a> {
             && let Some(rate) = demand.completion_rate.filter(|rate| *rate > 0.0)
             && busy > 0.0
         {
-            memory.learn_service(busy / rate, now);
+            memory.learn_service(busy / rate, policy.assumed_service, now);
         }
         let service = memory.service().unwrap_or(policy.assumed_service.as_secs_f64());
         let ready_replicas = ready().count();
@@ -172,12 +198,18 @@ impl<'a> Load<'a> {
 
     /// Slots that serve now.
     pub(crate) fn ready_capacity(&self) -> f64 {
-        self.stands.iter().map(|stand| f64::from(stand.ready) * stand.slots).sum()
+        self.stands
+            .iter()
+            .map(|stand| f64::from(stand.ready) * stand.slots)
+            .sum()
     }
 
     /// Slots that serve now or will.
     pub(crate) fn live_capacity(&self) -> f64 {
-        self.stands.iter().map(|stand| f64::from(stand.live()) * stand.slots).sum()
+        self.stands
+            .iter()
+            .map(|stand| f64::from(stand.live_at(stand.variant.wanted)) * stand.slots)
+            .sum()
     }
 
     pub(crate) fn coming(&self) -> u32 {
@@ -191,14 +223,23 @@ impl<'a> Load<'a> {
     /// One number to tell the same load at another time: arrivals where a
     /// gateway counts them, else the requests at replicas.
     pub(crate) fn measure(&self) -> f64 {
-        self.demand.and_then(|demand| demand.arrival_rate).or(self.busy).unwrap_or(0.0)
+        self.demand
+            .and_then(|demand| demand.arrival_rate)
+            .or(self.busy)
+            .unwrap_or(0.0)
     }
 }
 
 /// Slots one replica of `variant` is known to have.
 fn slots_seen(variant: &VariantView) -> Option<f64> {
-    let seen = variant.replicas.iter().filter_map(|replica| replica.slots.last()).map(|seen| seen.value);
-    seen.chain(variant.slots).filter(|slots| slots.is_finite() && *slots > 0.0).reduce(f64::min)
+    let seen = variant
+        .replicas
+        .iter()
+        .filter_map(|replica| replica.slots.last())
+        .map(|seen| seen.value);
+    seen.chain(variant.slots)
+        .filter(|slots| slots.is_finite() && *slots > 0.0)
+        .reduce(f64::min)
 }
 
 /// Requests at a replica: what we sent, or what it says if that is more.
@@ -227,7 +268,11 @@ fn spread(values: impl Iterator<Item = (f64, Option<f64>)>) -> Option<Spread> {
         return None;
     }
     let mean = sum / heard;
-    Some(Spread { mean, max, total: if heard < all { mean * all } else { sum } })
+    Some(Spread {
+        mean,
+        max,
+        total: if heard < all { mean * all } else { sum },
+    })
 }
 
 /// Slots that serve the present arrivals and work the backlog off within
@@ -240,7 +285,9 @@ fn slots_asked(busy: Option<f64>, demand: Option<&Demand>, service: f64, drain: 
     if queued == 0.0 {
         return Some(busy);
     }
-    let Some(arrivals) = demand.arrival_rate else { return Some(busy + queued) };
+    let Some(arrivals) = demand.arrival_rate else {
+        return Some(busy + queued);
+    };
     let backlog = queued * service / drain.as_secs_f64().max(0.001);
     Some((arrivals * service + backlog).clamp(busy + 1.0, busy + queued.max(1.0)))
 }
@@ -250,17 +297,23 @@ fn gateway<'a>(
     policy: &Policy,
     now: Instant,
 ) -> (Option<&'a Demand>, Option<(MetricsWord, String)>) {
-    let GatewayView::Present { demand, silent } = view else { return (None, None) };
+    let GatewayView::Present { demand, silent } = view else {
+        return (None, None);
+    };
     let fresh = demand.fresh(now, policy.max_age).map(|seen| &seen.value);
     let wrong = match demand {
         Signal::Missing { why, .. } => Some((MetricsWord::Missing, format!("gateway: {why}"))),
         Signal::Observed(seen) if fresh.is_none() => {
             let age = words::time(now.since(seen.at));
-            Some((MetricsWord::Stale, format!("gateway: last heard of {age} ago; is it running and reachable?")))
+            Some((
+                MetricsWord::Stale,
+                format!("gateway: last heard of {age} ago; is it running and reachable?"),
+            ))
         }
-        Signal::Observed(_) if !silent.is_empty() => {
-            Some((MetricsWord::Missing, format!("gateway: no answer from {}", words::some_of(silent))))
-        }
+        Signal::Observed(_) if !silent.is_empty() => Some((
+            MetricsWord::Missing,
+            format!("gateway: no answer from {}", words::some_of(silent)),
+        )),
         Signal::Observed(_) => None,
     };
     (fresh, wrong)
@@ -269,7 +322,9 @@ fn gateway<'a>(
 fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut Memory, now: Instant) -> Stand<'a> {
     let mut ready_replicas: Vec<&ReplicaView> = Vec::new();
     let (mut starting, mut stuck_pods, mut stuck_why) = (0_u32, 0_u32, None);
-    for replica in &variant.replicas {
+    let mut replicas: Vec<&ReplicaView> = variant.replicas.iter().collect();
+    replicas.sort_by(|a, b| a.name.cmp(&b.name));
+    for replica in replicas {
         match &replica.state {
             ReplicaState::Ready => ready_replicas.push(replica),
             ReplicaState::Pending { since } if now.since(*since) <= policy.pending_timeout => starting += 1,
@@ -278,7 +333,11 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
             }
             ReplicaState::Pending { since } => {
                 stuck_pods += 1;
-                stuck_why.get_or_insert(format!("{} not ready for {}", replica.name, words::time(now.since(*since))));
+                stuck_why.get_or_insert(format!(
+                    "{} not ready for {}",
+                    replica.name,
+                    words::time(now.since(*since))
+                ));
             }
             ReplicaState::Unschedulable { why, .. } => {
                 stuck_pods += 1;
@@ -286,11 +345,15 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
             }
         }
     }
-    ready_replicas.sort_by(|a, b| a.name.cmp(&b.name));
-    let silent = ready_replicas.iter().filter_map(|replica| silence(replica, policy, now)).collect();
+    let silent = ready_replicas
+        .iter()
+        .filter_map(|replica| silence(replica, policy, now))
+        .collect();
 
     // A replica too many is one about to go: it carries load, but is no capacity.
-    let ready = u32::try_from(ready_replicas.len()).unwrap_or(u32::MAX).min(variant.wanted);
+    let ready = u32::try_from(ready_replicas.len())
+        .unwrap_or(u32::MAX)
+        .min(variant.wanted);
     let starting = starting.min(variant.wanted - ready);
     let stuck_pods = stuck_pods.min(variant.wanted - ready - starting);
     let absent = variant.wanted - ready - starting - stuck_pods;
@@ -298,15 +361,24 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
     let given_up = absent > 0 && absent_for > policy.pending_timeout;
     if given_up {
         let lacks = words::count(absent as usize, "replica", "replicas");
-        stuck_why.get_or_insert(format!("{lacks} asked for {} ago and not created", words::time(absent_for)));
+        stuck_why.get_or_insert(format!(
+            "{lacks} asked for {} ago and not created",
+            words::time(absent_for)
+        ));
     }
-    let (coming, stuck) =
-        if given_up { (starting, stuck_pods + absent) } else { (starting + absent, stuck_pods) };
+    let (coming, stuck) = if given_up {
+        (starting, stuck_pods + absent)
+    } else {
+        (starting + absent, stuck_pods)
+    };
     Stand {
         variant,
         slots,
         ready_replicas,
         ready,
+        starting,
+        stuck_pods,
+        absent_expected: !given_up,
         coming,
         stuck,
         stuck_why: stuck_why.filter(|_| stuck > 0),
@@ -317,12 +389,15 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
 /// What of a ready replica is missing or stale among the signals a scale-down needs.
 fn silence(replica: &ReplicaView, policy: &Policy, now: Instant) -> Option<(String, MetricsWord, String)> {
     let needed = [&replica.kv, &replica.running, &replica.waiting];
-    let worst = needed.into_iter().find(|signal| signal.fresh(now, policy.max_age).is_none())?;
+    let worst = needed
+        .into_iter()
+        .find(|signal| signal.fresh(now, policy.max_age).is_none())?;
     let (word, why) = match worst {
         Signal::Missing { why, .. } => (MetricsWord::Missing, why.clone()),
-        Signal::Observed(seen) => {
-            (MetricsWord::Stale, format!("last heard of {} ago", words::time(now.since(seen.at))))
-        }
+        Signal::Observed(seen) => (
+            MetricsWord::Stale,
+            format!("last heard of {} ago", words::time(now.since(seen.at))),
+        ),
     };
     Some((replica.name.clone(), word, why))
 }

@@ -22,6 +22,8 @@ pub struct Memory {
     slots: BTreeMap<String, f64>,
     /// Since when replicas are asked for that do not exist, by variant.
     absent: BTreeMap<String, Instant>,
+    /// Since when each rule's load has been above its trigger.
+    above: BTreeMap<&'static str, Instant>,
     /// Seconds an answer takes, smoothed, and when it was last measured.
     service: Option<(Instant, f64)>,
     /// The last scale-down, until it has proven right or wrong.
@@ -48,9 +50,11 @@ const SAME_LOAD: f64 = 1.5;
 /// Below this share of the load that did not fit, the lesson no longer applies.
 const LESSER_LOAD: f64 = 0.7;
 /// How many down windows a scale-down has to prove right.
-const PROBATION: u32 = 4;
-/// Time over which the service time is smoothed.
-const SERVICE_SMOOTHING: Duration = Duration::from_secs(5);
+const PROBATION: u32 = 20;
+/// Time over which a shorter service time is believed.
+const SERVICE_FALLS_IN: Duration = Duration::from_secs(5);
+/// Time over which a longer service time is believed.
+const SERVICE_RISES_IN: Duration = Duration::from_secs(30);
 /// Most entries of the window's peaks: a lesser need closer than this part of
 /// the window to the last one is not kept.
 const PEAK_SLOTS: u32 = 256;
@@ -81,20 +85,34 @@ impl Memory {
         }
     }
 
+    /// How long the load of `rule` has been above its trigger.
+    pub(crate) fn above_for(&mut self, rule: &'static str, above: bool, now: Instant) -> Duration {
+        if above {
+            now.since(*self.above.entry(rule).or_insert(now))
+        } else {
+            self.above.remove(rule);
+            Duration::ZERO
+        }
+    }
+
     /// Seconds an answer takes, if that was ever measured.
     pub(crate) fn service(&self) -> Option<f64> {
         self.service.map(|(_, seconds)| seconds)
     }
 
-    /// Takes in a measured service time; asked twice at one moment it learns once.
-    pub(crate) fn learn_service(&mut self, seconds: f64, now: Instant) {
-        self.service = Some(match self.service {
-            None => (now, seconds),
-            Some((at, known)) => {
-                let weight = 1.0 - (-now.since(at).as_secs_f64() / SERVICE_SMOOTHING.as_secs_f64()).exp();
-                (now.max(at), known + (seconds - known) * weight)
-            }
-        });
+    /// Takes in a measured service time, starting from `assumed`; asked twice
+    /// at one moment it learns once. It learns shorter times fast and longer
+    /// ones slowly: while a batch fills, few have finished yet, and Little's
+    /// law gives too long a time.
+    pub(crate) fn learn_service(&mut self, seconds: f64, assumed: Duration, now: Instant) {
+        let (at, known) = self.service.unwrap_or((now, assumed.as_secs_f64()));
+        let over = if seconds < known {
+            SERVICE_FALLS_IN
+        } else {
+            SERVICE_RISES_IN
+        };
+        let weight = 1.0 - (-now.since(at).as_secs_f64() / over.as_secs_f64()).exp();
+        self.service = Some((now.max(at), known + (seconds - known) * weight));
     }
 
     /// Notes whether there was work; what is unknown counts as work.
@@ -147,14 +165,23 @@ impl Memory {
 
     /// How long until the window holds nothing above `need`, if nothing comes up.
     pub(crate) fn time_to_lower(&self, need: f64, window: Duration, now: Instant) -> Duration {
-        let highest = self.peaks.iter().rev().find(|(_, known)| *known > need).map(|(at, _)| *at);
+        let highest = self
+            .peaks
+            .iter()
+            .rev()
+            .find(|(_, known)| *known > need)
+            .map(|(at, _)| *at);
         let last = highest.max(self.covered_since).unwrap_or(now);
         window.saturating_sub(now.since(last))
     }
 
     /// Remembers a scale-down, to see whether the load fits what is left.
     pub(crate) fn note_down(&mut self, capacity_before: f64, measure: f64, now: Instant) {
-        self.last_down = Some(LastDown { at: now, capacity_before, measure });
+        self.last_down = Some(LastDown {
+            at: now,
+            capacity_before,
+            measure,
+        });
     }
 
     /// A rule asks for more. If that is the load of the last scale-down, it did
@@ -164,7 +191,10 @@ impl Memory {
             && now.since(down.at) <= policy.down_after * PROBATION
             && measure <= down.measure * SAME_LOAD
         {
-            self.floor = Some(Floor { capacity: down.capacity_before, measure: down.measure });
+            self.floor = Some(Floor {
+                capacity: down.capacity_before,
+                measure: down.measure,
+            });
         }
     }
 

@@ -20,7 +20,9 @@ pub(crate) struct Obstacles {
     pub(crate) not_starting: Vec<usize>,
     /// Variants at their minimum, by index.
     pub(crate) at_minimum: Vec<usize>,
-    /// The same as sentences.
+    /// What bounds forced, as sentences.
+    pub(crate) forced: Vec<String>,
+    /// All the same as sentences.
     pub(crate) says: Vec<String>,
 }
 
@@ -35,26 +37,50 @@ impl Targets {
         for (i, stand) in load.stands.iter().enumerate() {
             let variant = stand.variant;
             if self.0[i] > variant.max {
-                obstacles.says.push(format!("{} may have at most {} (maxReplicas)", variant.name, variant.max));
+                obstacles.forced.push(format!(
+                    "{} may have at most {} (maxReplicas)",
+                    variant.name, variant.max
+                ));
                 obstacles.at_maximum.push(i);
                 self.0[i] = variant.max;
             } else if self.0[i] < variant.min {
-                obstacles.says.push(format!("{} must have at least {} (minReplicas)", variant.name, variant.min));
+                obstacles.forced.push(format!(
+                    "{} must have at least {} (minReplicas)",
+                    variant.name, variant.min
+                ));
                 obstacles.at_minimum.push(i);
                 self.0[i] = variant.min;
             }
         }
+        obstacles.says.extend(obstacles.forced.iter().cloned());
     }
 
     /// Slots of what serves or comes, once this is carried out.
-    fn live_capacity(&self, load: &Load<'_>) -> f64 {
-        load.stands.iter().zip(&self.0).map(|(stand, target)| f64::from(useful(stand, *target)) * stand.slots).sum()
+    pub(crate) fn live_capacity(&self, load: &Load<'_>) -> f64 {
+        load.stands
+            .iter()
+            .zip(&self.0)
+            .map(|(stand, target)| f64::from(stand.live_at(*target)) * stand.slots)
+            .sum()
+    }
+
+    /// Replicas that will be on their way, once this is carried out.
+    pub(crate) fn coming(&self, load: &Load<'_>) -> u32 {
+        load.stands
+            .iter()
+            .zip(&self.0)
+            .map(|(stand, target)| stand.live_at(*target) - stand.ready.min(*target))
+            .sum()
     }
 
     /// Slots that serve at once, once this is carried out: what is not ready
     /// goes first.
     fn ready_capacity(&self, load: &Load<'_>) -> f64 {
-        load.stands.iter().zip(&self.0).map(|(stand, target)| f64::from(stand.ready.min(*target)) * stand.slots).sum()
+        load.stands
+            .iter()
+            .zip(&self.0)
+            .map(|(stand, target)| f64::from(stand.ready.min(*target)) * stand.slots)
+            .sum()
     }
 
     /// Adds replicas, cheapest per slot first, until `needs` slots serve or come.
@@ -68,14 +94,19 @@ impl Targets {
             if stand.stuck > 0 {
                 obstacles.not_starting.push(i);
                 let why = stand.stuck_why.as_deref().unwrap_or("replicas do not come up");
-                obstacles.says.push(format!("{} is passed over: {why}", stand.variant.name));
+                obstacles
+                    .says
+                    .push(format!("{} is passed over: {why}", stand.variant.name));
                 continue;
             }
             let room = stand.variant.max.saturating_sub(self.0[i]);
             let asked = (missing / stand.slots - EPSILON).ceil().max(1.0);
             if asked > f64::from(room) {
                 obstacles.at_maximum.push(i);
-                obstacles.says.push(format!("{} is at its maximum of {}", stand.variant.name, stand.variant.max));
+                obstacles.says.push(format!(
+                    "{} is at its maximum of {}",
+                    stand.variant.name, stand.variant.max
+                ));
             }
             // The cast saturates, and `room` bounds it anyway.
             self.0[i] += (asked as u32).min(room);
@@ -92,7 +123,9 @@ impl Targets {
         let found = order.into_iter().find(|i| load.stands[*i].variant.max > 0);
         match found {
             Some(i) => self.0[i] = 1,
-            None => obstacles.says.push("no variant may have a replica (maxReplicas)".to_owned()),
+            None => obstacles
+                .says
+                .push("no variant may have a replica (maxReplicas)".to_owned()),
         }
         found
     }
@@ -103,11 +136,18 @@ impl Targets {
     pub(crate) fn lower(&mut self, needs: f64, load: &Load<'_>, obstacles: &mut Obstacles) {
         let mut dearest_first = cheapest_per_slot(load);
         dearest_first.reverse();
-        for &i in &dearest_first {
+        let spared = self.ready_capacity(load) >= needs - EPSILON && load.ready_capacity() > 0.0;
+        for &i in dearest_first.iter().filter(|_| spared) {
             let stand = &load.stands[i];
-            let floor = stand.variant.min.max(stand.live());
+            let floor = stand.variant.min.max(stand.ready + stand.starting);
             if self.0[i] > floor && self.0.iter().sum::<u32>() > 1 && stand.stuck > 0 {
-                let others: u32 = self.0.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, n)| *n).sum();
+                let others: u32 = self
+                    .0
+                    .iter()
+                    .enumerate()
+                    .filter(|(j, _)| *j != i)
+                    .map(|(_, n)| *n)
+                    .sum();
                 self.0[i] = floor.max(u32::from(others == 0));
             }
         }
@@ -120,7 +160,11 @@ impl Targets {
                 let mut fewer = self.clone();
                 fewer.0[i] -= 1;
                 let enough = fewer.ready_capacity(load) >= needs - EPSILON
-                    && load.stands.iter().zip(&fewer.0).any(|(stand, target)| stand.ready.min(*target) > 0);
+                    && load
+                        .stands
+                        .iter()
+                        .zip(&fewer.0)
+                        .any(|(stand, target)| stand.ready.min(*target) > 0);
                 if !enough {
                     break;
                 }
@@ -146,8 +190,12 @@ impl Targets {
     /// `+2 l4 (cheapest), -1 h100`, or nothing.
     pub(crate) fn moves(&self, load: &Load<'_>, model: &str) -> String {
         let several = load.stands.len() > 1;
-        let moves = load.stands.iter().zip(&self.0).filter(|(stand, target)| stand.variant.wanted != **target).map(
-            |(stand, target)| {
+        let moves = load
+            .stands
+            .iter()
+            .zip(&self.0)
+            .filter(|(stand, target)| stand.variant.wanted != **target)
+            .map(|(stand, target)| {
                 let (from, name) = (stand.variant.wanted, words::short_name(&stand.variant.name, model));
                 if *target > from {
                     let cheapest = several && is_cheapest(stand, load);
@@ -156,22 +204,18 @@ impl Targets {
                     let dearest = several && is_dearest(stand, load);
                     format!("-{} {name}{}", from - target, if dearest { " (dearest)" } else { "" })
                 }
-            },
-        );
+            });
         moves.collect::<Vec<_>>().join(", ")
     }
-}
-
-/// Replicas of `target` that serve or will: those that do not come up are none.
-fn useful(stand: &Stand<'_>, target: u32) -> u32 {
-    if target > stand.variant.wanted { stand.live() + (target - stand.variant.wanted) } else { stand.live().min(target) }
 }
 
 fn cheapest_per_slot(load: &Load<'_>) -> Vec<usize> {
     let mut order: Vec<usize> = (0..load.stands.len()).collect();
     order.sort_by(|a, b| {
         let (a, b) = (&load.stands[*a], &load.stands[*b]);
-        a.unit_cost().total_cmp(&b.unit_cost()).then_with(|| a.variant.name.cmp(&b.variant.name))
+        a.unit_cost()
+            .total_cmp(&b.unit_cost())
+            .then_with(|| a.variant.name.cmp(&b.variant.name))
     });
     order
 }

@@ -24,6 +24,9 @@ pub struct Policy {
     /// share of the trigger. 0 is the predecessor's rule, on the edge of
     /// going up again.
     pub hysteresis: f64,
+    /// A load above its trigger but not beyond what saturates must last this
+    /// long, for chance alone crosses any trigger now and then.
+    pub up_after: Duration,
     /// Scale up when a request has waited this long and nothing is on its way.
     pub queue_wait: Duration,
     /// How quickly a backlog should be worked off; sizes a scale-up.
@@ -55,6 +58,7 @@ impl Default for Policy {
             slot_trigger: 0.875,
             target_utilisation: 0.80,
             hysteresis: 0.20,
+            up_after: Duration::from_secs(5),
             queue_wait: Duration::from_secs(1),
             drain: Duration::from_secs(10),
             assumed_service: Duration::from_secs(2),
@@ -94,7 +98,12 @@ impl Policy {
     pub fn validate(&self) -> Result<(), PolicyError> {
         let share = |value: f64| value > 0.0 && value <= 1.0;
         let rules = [
-            ("kvCacheThreshold", self.kv_cache_threshold, share(self.kv_cache_threshold), "must be above 0, at most 1"),
+            (
+                "kvCacheThreshold",
+                self.kv_cache_threshold,
+                share(self.kv_cache_threshold),
+                "must be above 0, at most 1",
+            ),
             (
                 "kvSpareTrigger",
                 self.kv_spare_trigger,
@@ -113,8 +122,18 @@ impl Policy {
                 (0.0..self.queue_length_threshold).contains(&self.queue_spare_trigger),
                 "must be at least 0 and below queueLengthThreshold",
             ),
-            ("saturatedShare", self.saturated_share, share(self.saturated_share), "must be above 0, at most 1"),
-            ("slotTrigger", self.slot_trigger, share(self.slot_trigger), "must be above 0, at most 1"),
+            (
+                "saturatedShare",
+                self.saturated_share,
+                share(self.saturated_share),
+                "must be above 0, at most 1",
+            ),
+            (
+                "slotTrigger",
+                self.slot_trigger,
+                share(self.slot_trigger),
+                "must be above 0, at most 1",
+            ),
             (
                 "targetUtilisation",
                 self.target_utilisation,
@@ -166,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_policy_that_makes_no_sense_names_the_key() {
-        let cases: [(&str, fn(&mut Policy)); 6] = [
+        type Spoil = fn(&mut Policy);
+        let cases: [(&str, Spoil); 6] = [
             ("kvCacheThreshold", |p| p.kv_cache_threshold = 1.5),
             ("kvCacheThreshold", |p| p.kv_cache_threshold = f64::NAN),
             ("kvSpareTrigger", |p| p.kv_spare_trigger = 0.9),

@@ -26,18 +26,31 @@ pub(crate) fn percent(share: f64) -> String {
 /// At most one decimal, none when it would be 0.
 pub(crate) fn number(value: f64) -> String {
     let rounded = (value * 10.0).round() / 10.0;
-    if rounded.fract() == 0.0 { format!("{rounded:.0}") } else { format!("{rounded:.1}") }
+    if rounded.fract() == 0.0 {
+        format!("{rounded:.0}")
+    } else {
+        format!("{rounded:.1}")
+    }
 }
 
 /// `1 replica`, `2 replicas`.
 pub(crate) fn count(n: usize, one: &str, many: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
+    if n == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{n} {many}")
+    }
 }
 
 /// At most three of `names`, then how many more.
 pub(crate) fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 3;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let shown = names
+        .iter()
+        .take(SHOWN)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
     match names.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),
@@ -64,7 +77,10 @@ mod tests {
         assert_eq!(time(Duration::from_secs(75)), "75 s");
         assert_eq!(time(Duration::from_secs(600)), "10 min");
         assert_eq!(percent(0.914), "91 %");
-        assert_eq!((number(3.0), number(2.96), number(2.44)), ("3".into(), "3".into(), "2.4".into()));
+        assert_eq!(
+            (number(3.0), number(2.96), number(2.44)),
+            ("3".into(), "3".into(), "2.4".into())
+        );
         assert_eq!(short_name("llama-8b-l4", "llama-8b"), "l4");
         assert_eq!(short_name("other", "llama-8b"), "other");
     }

@@ -16,7 +16,10 @@ impl Clock {
     #[must_use]
     pub fn start() -> Self {
         let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: std::time::Instant::now(), started_unix }
+        Self {
+            started: std::time::Instant::now(),
+            started_unix,
+        }
     }
 
     /// Now.

@@ -60,17 +60,27 @@ pub struct ReplicaPage {
 /// # Errors
 /// A sentence for people when the page is of no engine that is known.
 pub fn read(page: &Page<'_>, model: Option<&str>) -> Result<ReplicaPage, String> {
-    let known = KNOWN.iter().find(|names| page.has_family(names.running) || page.has_family(names.waiting));
+    let known = KNOWN
+        .iter()
+        .find(|names| page.has_family(names.running) || page.has_family(names.waiting));
     let Some(names) = known else {
         let looked_for = KNOWN.map(|names| names.running).join(" or ");
-        return Err(format!("the page has no engine metrics ({looked_for}); is this the port of a model server?"));
+        return Err(format!(
+            "the page has no engine metrics ({looked_for}); is this the port of a model server?"
+        ));
     };
     let kv_name = names.kv.iter().find(|name| page.has_family(name));
     let sum = |name: &str| values(page, name, model).map(|values| values.iter().sum::<f64>());
     let kv = match kv_name {
         Some(name) => values(page, name, model)
             .map(|values| values.into_iter().fold(0.0, f64::max))
-            .and_then(|share| if share <= 1.0 { Ok(share) } else { Err(format!("{name} is {share}, above 1")) }),
+            .and_then(|share| {
+                if share <= 1.0 {
+                    Ok(share)
+                } else {
+                    Err(format!("{name} is {share}, above 1"))
+                }
+            }),
         None => Err(format!("the page has none of {}", names.kv.join(", "))),
     };
     Ok(ReplicaPage {
@@ -150,7 +160,11 @@ mod tests {
         assert_eq!(page.running, Ok(3.0));
         assert!(page.kv.unwrap_err().contains("none of vllm:kv_cache_usage_perc"));
         assert!(page.waiting.unwrap_err().contains("no vllm:num_requests_waiting"));
-        assert!(read_text("python_info 1\n", Some("m")).unwrap_err().contains("no engine metrics"));
+        assert!(
+            read_text("python_info 1\n", Some("m"))
+                .unwrap_err()
+                .contains("no engine metrics")
+        );
     }
 
     #[test]
@@ -159,7 +173,13 @@ mod tests {
             let page = read_text(&NEWER.replace("0.5", absurd), Some("m")).unwrap();
             assert!(page.kv.is_err(), "{absurd}");
         }
-        assert!(read_text(&NEWER.replace("0.5", "50"), Some("m")).unwrap().kv.unwrap_err().contains("above 1"));
+        assert!(
+            read_text(&NEWER.replace("0.5", "50"), Some("m"))
+                .unwrap()
+                .kv
+                .unwrap_err()
+                .contains("above 1")
+        );
     }
 
     #[test]

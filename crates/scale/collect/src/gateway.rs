@@ -125,9 +125,19 @@ impl GatewayReader {
         };
         let instances = names
             .iter()
-            .map(|name| Instance { name: name.clone(), latest: None, error: None, pools: BTreeMap::new() })
+            .map(|name| Instance {
+                name: name.clone(),
+                latest: None,
+                error: None,
+                pools: BTreeMap::new(),
+            })
             .collect();
-        let reader = Self { source, clock, instances: Arc::new(Mutex::new(instances)), counters: Arc::default() };
+        let reader = Self {
+            source,
+            clock,
+            instances: Arc::new(Mutex::new(instances)),
+            counters: Arc::default(),
+        };
         if matches!(reader.source, GatewaySource::Http(_)) {
             for (i, name) in names.into_iter().enumerate() {
                 tokio::spawn(poll(reader.clone(), i, format!("{name}/signals"), stop.clone()));
@@ -148,7 +158,10 @@ impl GatewayReader {
                 instance.take_in(signals, now);
             }
         }
-        GatewayReading { configured: !matches!(self.source, GatewaySource::None), instances: self.instances.clone() }
+        GatewayReading {
+            configured: !matches!(self.source, GatewaySource::None),
+            instances: self.instances.clone(),
+        }
     }
 
     /// How the source is doing.
@@ -195,14 +208,19 @@ async fn poll(reader: GatewayReader, i: usize, url: String, stop: CancellationTo
 
 impl Instance {
     fn take_in(&mut self, signals: GatewaySignals, at: Instant) {
-        let restarted =
-            self.latest.as_ref().is_some_and(|(_, before)| before.started_unix_ms != signals.started_unix_ms);
+        let restarted = self
+            .latest
+            .as_ref()
+            .is_some_and(|(_, before)| before.started_unix_ms != signals.started_unix_ms);
         if restarted {
             self.pools.clear();
         }
         self.pools.retain(|name, _| signals.pools.contains_key(name));
         for (name, pool) in &signals.pools {
-            self.pools.entry(name.clone()).or_insert_with(PoolPast::new).take_in(pool, at);
+            self.pools
+                .entry(name.clone())
+                .or_insert_with(PoolPast::new)
+                .take_in(pool, at);
         }
         self.latest = Some((at, signals));
         self.error = None;
@@ -212,21 +230,40 @@ impl Instance {
 impl PoolPast {
     fn new() -> Self {
         let window = || CounterWindow::new(WINDOW);
-        Self { arrived: window(), left: window(), tokens: window(), latencies: VecDeque::new() }
+        Self {
+            arrived: window(),
+            left: window(),
+            tokens: window(),
+            latencies: VecDeque::new(),
+        }
     }
 
     fn take_in(&mut self, pool: &PoolSignals, at: Instant) {
         // Only what was at an endpoint can have left one: refused and expired
         // requests never were.
         let at_endpoints = |outcome: &str| matches!(outcome, "cancelled" | "upstream_error");
-        let failed: u64 = pool.failed.iter().filter(|(why, _)| at_endpoints(why)).map(|(_, n)| *n).sum();
+        let failed: u64 = pool
+            .failed
+            .iter()
+            .filter(|(why, _)| at_endpoints(why))
+            .map(|(_, n)| *n)
+            .sum();
         self.arrived.push(at, pool.arrived as f64);
         self.left.push(at, (pool.completed + failed) as f64);
         self.tokens.push(at, pool.output_tokens as f64);
-        if self.latencies.back().is_none_or(|(last, ..)| at.since(*last) >= LATENCY_GRAIN) {
-            self.latencies.push_back((at, pool.ttft_ms.clone(), pool.itl_ms.clone()));
+        if self
+            .latencies
+            .back()
+            .is_none_or(|(last, ..)| at.since(*last) >= LATENCY_GRAIN)
+        {
+            self.latencies
+                .push_back((at, pool.ttft_ms.clone(), pool.itl_ms.clone()));
         }
-        while self.latencies.get(1).is_some_and(|(second, ..)| at.since(*second) >= LATENCY_WINDOW) {
+        while self
+            .latencies
+            .get(1)
+            .is_some_and(|(second, ..)| at.since(*second) >= LATENCY_WINDOW)
+        {
             self.latencies.pop_front();
         }
     }
@@ -267,7 +304,8 @@ impl GatewayReading {
                 why = why.or_else(|| Some(error.clone()));
             }
             let pools = signals.pools.iter().filter(|(name, pool)| {
-                name.split_once('/').is_some_and(|(in_namespace, _)| in_namespace == namespace)
+                name.split_once('/')
+                    .is_some_and(|(in_namespace, _)| in_namespace == namespace)
                     && pool.models.iter().any(|have| have == model)
             });
             for (name, pool) in pools {
@@ -311,7 +349,10 @@ impl ModelDemand {
         self.arrived = self.arrived.saturating_add(pool.arrived);
         self.queued = self.queued.saturating_add(pool.queued);
         self.in_flight = self.in_flight.saturating_add(pool.in_flight);
-        let waited = pool.oldest_wait_ms.filter(|_| pool.queued > 0).map(Duration::from_millis);
+        let waited = pool
+            .oldest_wait_ms
+            .filter(|_| pool.queued > 0)
+            .map(Duration::from_millis);
         self.oldest_wait = self.oldest_wait.max(waited);
         for (address, endpoint) in &pool.endpoints {
             let ledger = self.endpoints.entry(address.clone()).or_default();

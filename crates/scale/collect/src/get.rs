@@ -42,7 +42,11 @@ impl Getter {
             .pool_max_idle_per_host(1)
             .pool_idle_timeout(Duration::from_secs(15))
             .build(connector);
-        Self { client, deadline, max_body }
+        Self {
+            client,
+            deadline,
+            max_body,
+        }
     }
 
     /// The body at `url`, which must answer 200.
@@ -54,7 +58,10 @@ impl Getter {
 
     async fn get_unhurried(&self, url: &str) -> Result<Bytes, GetError> {
         let request = http::Request::get(url)
-            .header(http::header::ACCEPT, "text/plain;version=0.0.4, application/json;q=0.9, */*;q=0.1")
+            .header(
+                http::header::ACCEPT,
+                "text/plain;version=0.0.4, application/json;q=0.9, */*;q=0.1",
+            )
             .body(Empty::new())
             .map_err(|error| GetError::Url(url.to_owned(), error))?;
         let response = self
@@ -65,13 +72,16 @@ impl Getter {
         if response.status() != http::StatusCode::OK {
             return Err(GetError::Status(url.to_owned(), response.status()));
         }
-        let body = Limited::new(response.into_body(), self.max_body).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                GetError::TooLarge(url.to_owned(), self.max_body)
-            } else {
-                GetError::BrokeOff(url.to_owned(), error.to_string())
-            }
-        })?;
+        let body = Limited::new(response.into_body(), self.max_body)
+            .collect()
+            .await
+            .map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    GetError::TooLarge(url.to_owned(), self.max_body)
+                } else {
+                    GetError::BrokeOff(url.to_owned(), error.to_string())
+                }
+            })?;
         Ok(body.to_bytes())
     }
 }

@@ -28,7 +28,8 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn answered(&self, took: Duration, bytes: usize) {
         self.asked.fetch_add(1, Relaxed);
-        self.busy_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.busy_micros
+            .fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 

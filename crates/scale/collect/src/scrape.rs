@@ -216,7 +216,11 @@ fn take_due(shared: &Shared) -> (Vec<(Endpoint, u64)>, Duration) {
 async fn ask(shared: &Shared, getter: &Getter, endpoint: &Endpoint, generation: u64) {
     // What the page says was true no later than when it was asked for.
     let asked_at = shared.clock.now();
-    let host = if endpoint.address.contains(':') { format!("[{}]", endpoint.address) } else { endpoint.address.clone() };
+    let host = if endpoint.address.contains(':') {
+        format!("[{}]", endpoint.address)
+    } else {
+        endpoint.address.clone()
+    };
     let url = format!("http://{host}:{}{}", endpoint.port, shared.config.path);
     let read = match getter.get(&url).await {
         Ok(body) => match wire::prom::parse::parse(&body) {
@@ -236,10 +240,18 @@ async fn ask(shared: &Shared, getter: &Getter, endpoint: &Endpoint, generation: 
         }
     }
     let mut entries = shared.entries.lock();
-    if let Some(entry) = entries.get_mut(&endpoint.pod).filter(|entry| entry.generation == generation) {
+    if let Some(entry) = entries
+        .get_mut(&endpoint.pod)
+        .filter(|entry| entry.generation == generation)
+    {
         entry.asking = false;
         let busy = take_in(entry, read.map(|(page, _)| page), asked_at);
-        entry.due = asked_at + if busy { shared.config.busy_interval } else { shared.config.idle_interval };
+        entry.due = asked_at
+            + if busy {
+                shared.config.busy_interval
+            } else {
+                shared.config.idle_interval
+            };
     }
 }
 
@@ -250,7 +262,12 @@ fn take_in(entry: &mut Entry, read: Result<ReplicaPage, String>, at: Instant) ->
     let page = match read {
         Ok(page) => page,
         Err(why) => {
-            for signal in [&mut signals.kv, &mut signals.running, &mut signals.waiting, &mut signals.token_rate] {
+            for signal in [
+                &mut signals.kv,
+                &mut signals.running,
+                &mut signals.waiting,
+                &mut signals.token_rate,
+            ] {
                 // What was seen stays and ages; what was never seen says why.
                 if signal.last().is_none() {
                     *signal = Signal::missing(at, why.clone());

@@ -21,7 +21,11 @@ impl CounterWindow {
     /// An empty window of `length`.
     #[must_use]
     pub const fn new(length: Duration) -> Self {
-        Self { length, last: None, readings: VecDeque::new() }
+        Self {
+            length,
+            last: None,
+            readings: VecDeque::new(),
+        }
     }
 
     /// Takes in a reading. Readings that are no number, negative or from
@@ -46,7 +50,11 @@ impl CounterWindow {
         }
         self.readings.push_back((at, sum));
         // One reading from before the window is its left edge.
-        while self.readings.get(1).is_some_and(|(second, _)| at.since(*second) >= self.length) {
+        while self
+            .readings
+            .get(1)
+            .is_some_and(|(second, _)| at.since(*second) >= self.length)
+        {
             self.readings.pop_front();
         }
     }
@@ -93,7 +101,9 @@ mod tests {
 
     #[test]
     fn what_is_older_than_the_window_does_not_count() {
-        let readings: Vec<(u64, f64)> = (0..30).map(|s| (s, if s < 15 { 0.0 } else { (s - 15) as f64 })).collect();
+        let readings: Vec<(u64, f64)> = (0..30)
+            .map(|s| (s, if s < 15 { 0.0 } else { (s - 15) as f64 }))
+            .collect();
         assert_eq!(window(&readings).per_second(), Some(1.0));
     }
 
@@ -109,7 +119,11 @@ mod tests {
         for i in 0..20_000_u64 {
             window.push(Instant::from_millis(i), i as f64);
         }
-        assert!(window.readings.len() <= MOST_READINGS as usize + 3, "{}", window.readings.len());
+        assert!(
+            window.readings.len() <= MOST_READINGS as usize + 3,
+            "{}",
+            window.readings.len()
+        );
         let rate = window.per_second().unwrap();
         assert!((rate - 1000.0).abs() < 1.0, "{rate}");
     }

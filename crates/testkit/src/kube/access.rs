@@ -33,7 +33,10 @@ impl Access {
         let kubeconfig = folder.join("kubeconfig");
         std::fs::write(&kubeconfig, serde_json::to_string_pretty(&file)?)
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
-        Ok(Self { server: server.to_owned(), kubeconfig })
+        Ok(Self {
+            server: server.to_owned(),
+            kubeconfig,
+        })
     }
 
     /// The address, as a URL without a trailing slash.

@@ -21,7 +21,10 @@ impl Binaries {
             .output()
             .with_context(|| format!("cannot run {}", script.display()))?;
         if !output.status.success() {
-            bail!("tests/kube/install.sh: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "tests/kube/install.sh: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         let folder = String::from_utf8(output.stdout)?;
         Ok(Self(folder.trim().into()))

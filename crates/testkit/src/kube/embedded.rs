@@ -28,7 +28,11 @@ impl Embedded {
         };
         let server = serve(options).await.context("the embedded API does not start")?;
         let access = Access::write(folder.path(), &format!("http://{}", server.address), None, None)?;
-        Ok(Self { access, _server: server, _folder: folder })
+        Ok(Self {
+            access,
+            _server: server,
+            _folder: folder,
+        })
     }
 
     /// The way to it.

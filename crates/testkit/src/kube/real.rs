@@ -91,17 +91,28 @@ impl ControlPlane {
         };
 
         let mut parts = vec![run("etcd", etcd_flags(folder.path(), etcd, peers))?];
-        parts.push(run("kube-apiserver", apiserver_flags(folder.path(), &keys, etcd, secure, options))?);
+        parts.push(run(
+            "kube-apiserver",
+            apiserver_flags(folder.path(), &keys, etcd, secure, options),
+        )?);
         let client = access.client().await?;
         ready(&client, &mut parts, "/readyz").await?;
         ready(&client, &mut parts, "/api/v1/namespaces/kube-node-lease").await?;
 
         if options.controller_manager {
             let mut flags = controller_flags(access.kubeconfig(), folder.path(), controllers);
-            flags.push(flag("service-account-private-key-file", keys.accounts_private.display()));
+            flags.push(flag(
+                "service-account-private-key-file",
+                keys.accounts_private.display(),
+            ));
             flags.push("--use-service-account-credentials".to_owned());
             parts.push(run("kube-controller-manager", flags)?);
-            ready(&client, &mut parts, "/api/v1/namespaces/default/serviceaccounts/default").await?;
+            ready(
+                &client,
+                &mut parts,
+                "/api/v1/namespaces/default/serviceaccounts/default",
+            )
+            .await?;
         }
         if options.scheduler {
             let flags = controller_flags(access.kubeconfig(), folder.path(), scheduler);
@@ -109,7 +120,11 @@ impl ControlPlane {
         }
         // Clients of etcd end before it does.
         parts.reverse();
-        Ok(Self { access, _parts: parts, _folder: folder })
+        Ok(Self {
+            access,
+            _parts: parts,
+            _folder: folder,
+        })
     }
 }
 
@@ -127,8 +142,10 @@ async fn ready(client: &kube::Client, parts: &mut [Child], path: &str) -> Result
         Ok(Ok(())) => Ok(()),
         Ok(Err(ended)) => bail!("{ended}"),
         Err(late) => Err(late).with_context(|| {
-            let words: Vec<String> =
-                parts.iter().map(|part| format!("{}: {}", part.name(), part.last_words())).collect();
+            let words: Vec<String> = parts
+                .iter()
+                .map(|part| format!("{}: {}", part.name(), part.last_words()))
+                .collect();
             format!("{path} did not answer\n{}", words.join("\n"))
         }),
     }

@@ -58,7 +58,11 @@ pub(super) struct Fleet {
 impl Fleet {
     /// Counts the replicas of `variants` at `now`.
     pub(super) fn of<'a>(variants: impl Iterator<Item = &'a Variant>, history: &History, now_unix_ms: u64) -> Self {
-        let mut fleet = Self { desired: Some(0), cost_per_hour: Some(0.0), ..Self::default() };
+        let mut fleet = Self {
+            desired: Some(0),
+            cost_per_hour: Some(0.0),
+            ..Self::default()
+        };
         for variant in variants {
             fleet.variants += 1;
             fleet.max += u64::from(variant.max);
@@ -101,8 +105,16 @@ impl Fleet {
 
 /// Replicas that hold accelerators: those seen, or those the target counts.
 pub(super) fn occupied(variant: &Variant) -> u64 {
-    let seen = variant.replicas.iter().filter(|r| r.state != ReplicaState::Pending).count() as u64;
-    if variant.replicas.is_empty() { u64::from(variant.current.unwrap_or(0)) } else { seen }
+    let seen = variant
+        .replicas
+        .iter()
+        .filter(|r| r.state != ReplicaState::Pending)
+        .count() as u64;
+    if variant.replicas.is_empty() {
+        u64::from(variant.current.unwrap_or(0))
+    } else {
+        seen
+    }
 }
 
 fn signed(ms: u64) -> i64 {
@@ -136,9 +148,14 @@ impl Facts {
             ended: recent.ended,
             queue_growth: recent.queue_growth,
             ever_arrived: pool.arrived > 0,
-            quiet_ms: history.last_arrival(key).map(|at| signals.at_unix_ms.saturating_sub(at)),
+            quiet_ms: history
+                .last_arrival(key)
+                .map(|at| signals.at_unix_ms.saturating_sub(at)),
             fleet: Fleet::of(
-                input.variants.iter().filter(|variant| pool.models.contains(&variant.model)),
+                input
+                    .variants
+                    .iter()
+                    .filter(|variant| pool.models.contains(&variant.model)),
                 history,
                 now_unix_ms,
             ),

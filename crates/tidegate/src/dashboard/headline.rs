@@ -45,12 +45,20 @@ pub(super) struct Headline {
 
 impl Headline {
     fn new(level: Level, word: &'static str, text: impl Into<String>) -> Self {
-        Self { level, word, text: text.into() }
+        Self {
+            level,
+            word,
+            text: text.into(),
+        }
     }
 
     /// What is said when the gateway tells nothing.
     pub(super) fn silent(why: &str) -> Self {
-        Self::new(Level::Unknown, "Unknown", format!("{}.", capital(why.trim_end_matches('.'))))
+        Self::new(
+            Level::Unknown,
+            "Unknown",
+            format!("{}.", capital(why.trim_end_matches('.'))),
+        )
     }
 }
 
@@ -62,12 +70,17 @@ const PATIENCE_MS: f64 = 1_000.0;
 pub(super) fn headline(models: &[Facts], all: &Fleet) -> Headline {
     let judged = models.iter().map(|facts| (judge(facts), facts));
     let worst = judged.max_by(|(a, left), (b, right)| {
-        a.level.cmp(&b.level).then(strain(left).total_cmp(&strain(right))).then(right.model.cmp(&left.model))
+        a.level
+            .cmp(&b.level)
+            .then(strain(left).total_cmp(&strain(right)))
+            .then(right.model.cmp(&left.model))
     });
     match worst {
-        None if all.variants == 0 => {
-            Headline::new(Level::Empty, "Empty", "No model is served: there is no pool and no variant.")
-        }
+        None if all.variants == 0 => Headline::new(
+            Level::Empty,
+            "Empty",
+            "No model is served: there is no pool and no variant.",
+        ),
         None => Headline::new(Level::Unknown, "Unknown", "The gateway knows no pool yet."),
         Some((mut headline, facts)) => {
             if models.len() > 1 {
@@ -87,27 +100,52 @@ pub(super) fn headline(models: &[Facts], all: &Fleet) -> Headline {
 /// How close to its promise a model is, to choose among equals.
 fn strain(facts: &Facts) -> f64 {
     let share = |p99: Option<f64>, slo: Option<f64>| p99.zip(slo).map_or(0.0, |(p99, slo)| p99 / slo.max(1e-9));
-    let wait = facts.oldest_wait_ms.map_or(0.0, |wait| wait as f64 / facts.ttft_slo_ms.unwrap_or(PATIENCE_MS).max(1e-9));
-    share(facts.ttft_p99_ms, facts.ttft_slo_ms).max(share(facts.itl_p99_ms, facts.itl_slo_ms)).max(wait)
+    let wait = facts.oldest_wait_ms.map_or(0.0, |wait| {
+        wait as f64 / facts.ttft_slo_ms.unwrap_or(PATIENCE_MS).max(1e-9)
+    });
+    share(facts.ttft_p99_ms, facts.ttft_slo_ms)
+        .max(share(facts.itl_p99_ms, facts.itl_slo_ms))
+        .max(wait)
 }
 
 /// One model's level and sentence, without the full stop.
 fn judge(facts: &Facts) -> Headline {
     let fleet = &facts.fleet;
     if fleet.serving == 0 && fleet.failed > 0 && fleet.starting == 0 {
-        let because = fleet.failure.as_ref().map_or_else(String::new, |why| format!(" ({})", why.trim_end_matches('.')));
-        let waiting = if facts.queued > 0 { format!("; {}", waiting(facts)) } else { String::new() };
+        let because = fleet
+            .failure
+            .as_ref()
+            .map_or_else(String::new, |why| format!(" ({})", why.trim_end_matches('.')));
+        let waiting = if facts.queued > 0 {
+            format!("; {}", waiting(facts))
+        } else {
+            String::new()
+        };
         let failed = count(fleet.failed, "replica");
-        return Headline::new(Level::Broken, "Broken", format!("no replica serves, {failed} failed{because}{waiting}"));
+        return Headline::new(
+            Level::Broken,
+            "Broken",
+            format!("no replica serves, {failed} failed{because}{waiting}"),
+        );
     }
     if facts.broken > 0 && facts.broken * 20 >= facts.ended {
-        let window = facts.span_ms.map_or_else(String::new, |ms| format!(" in the last {}", span(ms as f64)));
-        let text = format!("{} of {} failed at a model server{window}", facts.broken, count(facts.ended, "request"));
+        let window = facts
+            .span_ms
+            .map_or_else(String::new, |ms| format!(" in the last {}", span(ms as f64)));
+        let text = format!(
+            "{} of {} failed at a model server{window}",
+            facts.broken,
+            count(facts.ended, "request")
+        );
         return Headline::new(Level::Broken, "Broken", format!("{text}; {}", remedy(facts)));
     }
     let unserved = fleet.variants > 0 && fleet.serving == 0;
     if unserved && (fleet.starting + fleet.pending > 0 || fleet.desired.is_some_and(|n| n > 0)) {
-        let first = if facts.queued > 0 { waiting(facts) } else { "no replica serves yet".to_owned() };
+        let first = if facts.queued > 0 {
+            waiting(facts)
+        } else {
+            "no replica serves yet".to_owned()
+        };
         return Headline::new(Level::Starting, "Starting", format!("{first}; {}", remedy(facts)));
     }
     if let Some(trouble) = behind(facts) {
@@ -126,12 +164,17 @@ fn judge(facts: &Facts) -> Headline {
         return Headline::new(Level::Idle, "Idle", text);
     }
     match (facts.ttft_p99_ms, facts.ttft_slo_ms) {
-        (Some(p99), Some(slo)) => {
-            Headline::new(Level::Holding, "Holding", format!("TTFT p99 {} of {}", span(p99), span_of_promise(slo)))
-        }
+        (Some(p99), Some(slo)) => Headline::new(
+            Level::Holding,
+            "Holding",
+            format!("TTFT p99 {} of {}", span(p99), span_of_promise(slo)),
+        ),
         (Some(p99), None) => Headline::new(Level::Serving, "Serving", format!("TTFT p99 {}, no SLO set", span(p99))),
         (None, _) => {
-            let text = format!("{} in flight, no first token in the last 10 s", count(facts.in_flight, "request"));
+            let text = format!(
+                "{} in flight, no first token in the last 10 s",
+                count(facts.in_flight, "request")
+            );
             Headline::new(Level::Serving, "Serving", text)
         }
     }
@@ -140,10 +183,18 @@ fn judge(facts: &Facts) -> Headline {
 /// What is behind, if anything is.
 fn behind(facts: &Facts) -> Option<String> {
     let patience = facts.ttft_slo_ms.unwrap_or(PATIENCE_MS);
-    let window = || facts.span_ms.map_or_else(String::new, |ms| format!(" in the last {}", span(ms as f64)));
+    let window = || {
+        facts
+            .span_ms
+            .map_or_else(String::new, |ms| format!(" in the last {}", span(ms as f64)))
+    };
     if facts.turned_away > 0 {
         let away = format!("{} turned away{}", count(facts.turned_away, "request"), window());
-        return Some(if facts.queued > 0 { format!("{away}, {}", waiting(facts)) } else { away });
+        return Some(if facts.queued > 0 {
+            format!("{away}, {}", waiting(facts))
+        } else {
+            away
+        });
     }
     if facts.queued > 0 && facts.oldest_wait_ms.is_some_and(|wait| wait as f64 > patience) {
         return Some(waiting(facts));
@@ -164,23 +215,36 @@ fn span_of_promise(ms: f64) -> String {
 /// `22 requests wait 1.4 s`.
 fn waiting(facts: &Facts) -> String {
     let verb = if facts.queued == 1 { "waits" } else { "wait" };
-    let long = facts.oldest_wait_ms.map_or_else(String::new, |ms| format!(" {}", span(ms as f64)));
+    let long = facts
+        .oldest_wait_ms
+        .map_or_else(String::new, |ms| format!(" {}", span(ms as f64)));
     format!("{} {verb}{long}", count(facts.queued, "request"))
 }
 
 /// What is being done about it, or that nothing is.
 fn remedy(facts: &Facts) -> String {
     let fleet = &facts.fleet;
-    let because = |why: &Option<String>| why.as_ref().map_or_else(String::new, |why| format!(" ({})", why.trim_end_matches('.')));
+    let because = |why: &Option<String>| {
+        why.as_ref()
+            .map_or_else(String::new, |why| format!(" ({})", why.trim_end_matches('.')))
+    };
     if fleet.starting > 0 {
         return starting(fleet);
     }
     if fleet.pending > 0 {
         let verb = if fleet.pending == 1 { "waits" } else { "wait" };
-        return format!("{} {verb} for a place{}", count(fleet.pending, "replica"), because(&fleet.pending_because));
+        return format!(
+            "{} {verb} for a place{}",
+            count(fleet.pending, "replica"),
+            because(&fleet.pending_because)
+        );
     }
     let here = fleet.serving + fleet.draining + fleet.failed + fleet.asleep;
-    if let Some(more) = fleet.desired.and_then(|desired| desired.checked_sub(here)).filter(|more| *more > 0) {
+    if let Some(more) = fleet
+        .desired
+        .and_then(|desired| desired.checked_sub(here))
+        .filter(|more| *more > 0)
+    {
         return format!("{more} more wanted");
     }
     if fleet.failed > 0 {
@@ -192,7 +256,11 @@ fn remedy(facts: &Facts) -> String {
     if fleet.variants > 0 && fleet.serving >= fleet.max {
         return format!("{}, the most allowed", serve(fleet.serving));
     }
-    if fleet.alive() == 0 { "no replica is wanted yet".to_owned() } else { serve(fleet.serving) }
+    if fleet.alive() == 0 {
+        "no replica is wanted yet".to_owned()
+    } else {
+        serve(fleet.serving)
+    }
 }
 
 fn serve(n: u64) -> String {
@@ -201,10 +269,17 @@ fn serve(n: u64) -> String {
 
 /// `2 replicas are starting, first in 6 s`.
 fn starting(fleet: &Fleet) -> String {
-    let (verb, when) = if fleet.starting == 1 { ("is", "ready") } else { ("are", "first") };
+    let (verb, when) = if fleet.starting == 1 {
+        ("is", "ready")
+    } else {
+        ("are", "first")
+    };
     let text = format!("{} {verb} starting", count(fleet.starting, "replica"));
     match fleet.first_in_ms {
-        Some(left) if left >= 1_000 => format!("{text}, {when} in {}", span((left as f64 / 1e3).round() * 1e3).replace(".0 ", " ")),
+        Some(left) if left >= 1_000 => format!(
+            "{text}, {when} in {}",
+            span((left as f64 / 1e3).round() * 1e3).replace(".0 ", " ")
+        ),
         Some(left) if left > -1_000 => format!("{text}, {when} any moment"),
         Some(left) => format!("{text}, {} later than usual", span((-left) as f64)),
         None => text,
@@ -214,7 +289,10 @@ fn starting(fleet: &Fleet) -> String {
 fn asleep(facts: &Facts) -> String {
     let fleet = &facts.fleet;
     match fleet.asleep {
-        0 if fleet.draining > 0 => format!("{} draining, none is wanted; the next request wakes one", fleet.draining),
+        0 if fleet.draining > 0 => format!(
+            "{} draining, none is wanted; the next request wakes one",
+            fleet.draining
+        ),
         0 if fleet.max == 0 => "no replica runs, and none is allowed".to_owned(),
         0 => "no replica runs; the next request wakes one".to_owned(),
         1 => "1 replica sleeps; the next request wakes it".to_owned(),

@@ -11,8 +11,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use wire::signals::{GatewaySignals, Histogram, PoolSignals};
 
-/// Points kept: five minutes of seconds.
-pub(super) const POINTS: usize = 300;
+/// A point follows another no sooner.
+const POINT_EVERY_MS: u64 = 900;
+/// Points kept: five minutes of them at their closest.
+pub(super) const POINTS: usize = 334;
 /// Rates are means over this span, so that the noise of single arrivals does not hide a step.
 const RATE_WINDOW_MS: u64 = 4_000;
 /// Latency quantiles are of answers within this span.
@@ -26,7 +28,7 @@ const MARK_EVERY_MS: u64 = 400;
 /// Pools kept in a point; a gateway with more shows the first ones.
 pub(super) const POOLS: usize = 24;
 
-/// What the page remembers between two states. Bounded: 300 points and the
+/// What the page remembers between two states. Bounded: [`POINTS`] points and the
 /// snapshots of the last ten seconds.
 #[derive(Debug, Default)]
 pub(crate) struct History {
@@ -123,14 +125,21 @@ impl History {
         if let Some(signals) = signals {
             self.note_arrivals(signals);
         }
-        let due = self.points.back().is_none_or(|last| now_unix_ms >= last.t + 900 || now_unix_ms < last.t);
+        let due = self
+            .points
+            .back()
+            .is_none_or(|last| now_unix_ms >= last.t + POINT_EVERY_MS || now_unix_ms < last.t);
         if due {
             let pools = signals.map_or_else(BTreeMap::new, |signals| {
                 let of = |pool: &String| (pool.clone(), self.sample(signals, pool));
                 signals.pools.keys().take(POOLS).map(of).collect()
             });
             self.written += 1;
-            self.points.push_back(Point { seq: self.written, t: now_unix_ms, pools });
+            self.points.push_back(Point {
+                seq: self.written,
+                t: now_unix_ms,
+                pools,
+            });
             while self.points.len() > POINTS {
                 self.points.pop_front();
             }
@@ -152,7 +161,9 @@ impl History {
 
     /// What happened in `pool` up to `signals`.
     pub(super) fn recent(&self, signals: &GatewaySignals, pool: &str) -> Recent {
-        let Some(now) = signals.pools.get(pool) else { return Recent::default() };
+        let Some(now) = signals.pools.get(pool) else {
+            return Recent::default();
+        };
         let nothing = PoolSignals::default();
         let mut recent = Recent::default();
         if let Some((then, span_ms)) = self.mark(signals, RATE_WINDOW_MS) {
@@ -199,21 +210,38 @@ impl History {
     fn mark(&self, signals: &GatewaySignals, window_ms: u64) -> Option<(&GatewaySignals, u64)> {
         let same = |mark: &&Arc<GatewaySignals>| mark.started_unix_ms == signals.started_unix_ms;
         let age = |mark: &GatewaySignals| signals.at_unix_ms.saturating_sub(mark.at_unix_ms);
-        let old_enough = self.marks.iter().rev().filter(same).find(|mark| age(mark) + MARK_EVERY_MS / 2 >= window_ms);
+        let old_enough = self
+            .marks
+            .iter()
+            .rev()
+            .filter(same)
+            .find(|mark| age(mark) + MARK_EVERY_MS / 2 >= window_ms);
         let mark = old_enough.or_else(|| self.marks.iter().find(same))?;
         (age(mark) >= SHORTEST_MS).then_some((mark.as_ref(), age(mark)))
     }
 
     fn keep(&mut self, signals: &Arc<GatewaySignals>) {
-        if self.marks.back().is_some_and(|last| last.started_unix_ms != signals.started_unix_ms) {
+        if self
+            .marks
+            .back()
+            .is_some_and(|last| last.started_unix_ms != signals.started_unix_ms)
+        {
             self.marks.clear();
         }
-        if self.marks.back().is_some_and(|last| signals.at_unix_ms < last.at_unix_ms + MARK_EVERY_MS) {
+        if self
+            .marks
+            .back()
+            .is_some_and(|last| signals.at_unix_ms < last.at_unix_ms + MARK_EVERY_MS)
+        {
             return;
         }
         self.marks.push_back(Arc::clone(signals));
         // The second-oldest already spans the longest window: the oldest is of no use.
-        while self.marks.get(1).is_some_and(|mark| signals.at_unix_ms >= mark.at_unix_ms + LATENCY_WINDOW_MS) {
+        while self
+            .marks
+            .get(1)
+            .is_some_and(|mark| signals.at_unix_ms >= mark.at_unix_ms + LATENCY_WINDOW_MS)
+        {
             self.marks.pop_front();
         }
     }
@@ -252,7 +280,11 @@ fn outcome(pool: &PoolSignals, name: &str) -> u64 {
 
 /// Requests that ended badly through no wish of the client.
 fn failures(pool: &PoolSignals) -> u64 {
-    pool.failed.iter().filter(|(outcome, _)| *outcome != "cancelled").map(|(_, n)| n).sum()
+    pool.failed
+        .iter()
+        .filter(|(outcome, _)| *outcome != "cancelled")
+        .map(|(_, n)| n)
+        .sum()
 }
 
 #[cfg(test)]

@@ -31,11 +31,31 @@ const FASTEST: Duration = Duration::from_millis(100);
 const ASSETS: [(&str, &str, &str); 8] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/page.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
-    ("/page.js", "text/javascript; charset=utf-8", include_str!("assets/page.js")),
-    ("/charts.js", "text/javascript; charset=utf-8", include_str!("assets/charts.js")),
-    ("/fleet.js", "text/javascript; charset=utf-8", include_str!("assets/fleet.js")),
-    ("/decisions.js", "text/javascript; charset=utf-8", include_str!("assets/decisions.js")),
-    ("/dom.js", "text/javascript; charset=utf-8", include_str!("assets/dom.js")),
+    (
+        "/page.js",
+        "text/javascript; charset=utf-8",
+        include_str!("assets/page.js"),
+    ),
+    (
+        "/charts.js",
+        "text/javascript; charset=utf-8",
+        include_str!("assets/charts.js"),
+    ),
+    (
+        "/fleet.js",
+        "text/javascript; charset=utf-8",
+        include_str!("assets/fleet.js"),
+    ),
+    (
+        "/decisions.js",
+        "text/javascript; charset=utf-8",
+        include_str!("assets/decisions.js"),
+    ),
+    (
+        "/dom.js",
+        "text/javascript; charset=utf-8",
+        include_str!("assets/dom.js"),
+    ),
     ("/icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];
 
@@ -103,7 +123,9 @@ pub(crate) async fn serve(
 }
 
 fn router(page: Arc<Page>) -> Router {
-    let mut router = Router::new().route("/events", get(events)).route("/state", get(state_once));
+    let mut router = Router::new()
+        .route("/events", get(events))
+        .route("/state", get(state_once));
     for (path, kind, text) in ASSETS {
         let asset = move || async move { ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text) };
         router = router.route(path, get(asset));
@@ -123,7 +145,11 @@ impl Page {
         Self {
             feed,
             port,
-            seen: Mutex::new(Seen { history, input, at_unix_ms }),
+            seen: Mutex::new(Seen {
+                history,
+                input,
+                at_unix_ms,
+            }),
             observed: watch::channel(1).0,
             latest: Mutex::new(None),
             watchers: Arc::new(Semaphore::new(WATCHERS)),
@@ -179,7 +205,9 @@ impl Page {
 }
 
 fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -223,7 +251,13 @@ async fn events(Context(page): Context<Arc<Page>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], text).into_response();
     };
     let observed = page.observed.subscribe();
-    let reader = Reader { page, observed, read: Read::default(), first: true, _place: place };
+    let reader = Reader {
+        page,
+        observed,
+        read: Read::default(),
+        first: true,
+        _place: place,
+    };
     let body = Body::from_stream(futures::stream::unfold(reader, Reader::next));
     ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
 }
@@ -260,12 +294,16 @@ fn refusal(headers: &HeaderMap, path: &str, port: u16) -> Option<String> {
     };
     let host = text(header::HOST).unwrap_or("");
     if !ours(&host.to_ascii_lowercase()) {
-        return Some(format!("This page is at http://127.0.0.1:{port} only, not at \"{host}\".\n"));
+        return Some(format!(
+            "This page is at http://127.0.0.1:{port} only, not at \"{host}\".\n"
+        ));
     }
     if let Some(origin) = text(header::ORIGIN)
         && !origin.strip_prefix("http://").is_some_and(ours)
     {
-        return Some(format!("This page answers to itself only, not to a page of \"{origin}\".\n"));
+        return Some(format!(
+            "This page answers to itself only, not to a page of \"{origin}\".\n"
+        ));
     }
     // A link from elsewhere may open the page; no other page may load what is in it.
     let site = headers.get("sec-fetch-site").map(|value| value.as_bytes());

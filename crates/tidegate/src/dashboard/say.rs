@@ -26,7 +26,11 @@ pub(super) fn span(ms: f64) -> String {
 
 /// How many of something: `1 request`, `22 requests`.
 pub(super) fn count(n: u64, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+    if n == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{n} {one}s")
+    }
 }
 
 /// Cost per hour: `0.80 $/h`.
@@ -37,7 +41,9 @@ pub(super) fn cost(per_hour: f64) -> String {
 /// A sentence's first letter, made capital.
 pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 #[cfg(test)]

@@ -29,14 +29,20 @@ impl Starts {
     pub(super) fn observe(&mut self, input: &Input, now_unix_ms: u64) {
         for variant in &input.variants {
             for replica in &variant.replicas {
-                let Some(started_unix_ms) = replica.started_unix_ms else { continue };
+                let Some(started_unix_ms) = replica.started_unix_ms else {
+                    continue;
+                };
                 let start = self.pods.entry(replica.pod.clone()).or_insert(Start {
                     started_unix_ms,
                     watched: false,
                     done: false,
                 });
                 if start.started_unix_ms != started_unix_ms {
-                    *start = Start { started_unix_ms, watched: false, done: false };
+                    *start = Start {
+                        started_unix_ms,
+                        watched: false,
+                        done: false,
+                    };
                 }
                 match replica.state {
                     ReplicaState::Starting => start.watched = true,
@@ -55,8 +61,10 @@ impl Starts {
                 }
             }
         }
-        self.pods.retain(|pod, _| input.variants.iter().any(|v| v.replicas.iter().any(|r| r.pod == *pod)));
-        self.took_ms.retain(|name, _| input.variants.iter().any(|v| v.name == *name));
+        self.pods
+            .retain(|pod, _| input.variants.iter().any(|v| v.replicas.iter().any(|r| r.pod == *pod)));
+        self.took_ms
+            .retain(|name, _| input.variants.iter().any(|v| v.name == *name));
     }
 
     /// What a start of `variant` takes, milliseconds: the median of the last

@@ -147,7 +147,13 @@ impl State {
             decisions: (!known).then_some(self.decisions.as_slice()),
         };
         let newest = self.points.last().map_or(read.newest, |point| point.seq);
-        (message, Read { newest, decisions: Some(self.decisions_tag) })
+        (
+            message,
+            Read {
+                newest,
+                decisions: Some(self.decisions_tag),
+            },
+        )
     }
 
     /// The sentence as one line, for tests.
@@ -180,14 +186,22 @@ pub(crate) fn state(history: &History, input: &Input, now_unix_ms: u64) -> State
         version: input.version.clone(),
         addresses: input.addresses.clone(),
         headline,
-        signals: SignalAge { at: last.map(|signals| signals.at_unix_ms), fresh: signals.is_some(), why },
+        signals: SignalAge {
+            at: last.map(|signals| signals.at_unix_ms),
+            fresh: signals.is_some(),
+            why,
+        },
         fleet: FleetState {
             serving: fleet.serving,
             starting: fleet.starting,
             cost_per_hour: short(fleet.cost_per_hour),
         },
         models: models(input, last.map(AsRef::as_ref), signals.is_some()),
-        variants: input.variants.iter().map(|v| variant(history, v, signals, now_unix_ms)).collect(),
+        variants: input
+            .variants
+            .iter()
+            .map(|v| variant(history, v, signals, now_unix_ms))
+            .collect(),
         points: history.points_after(0).cloned().collect(),
         decisions,
         decisions_tag,
@@ -237,7 +251,11 @@ fn variant(
             state: replica.state,
             reason: replica.reason.clone(),
             started: replica.started_unix_ms,
-            due: replica.started_unix_ms.zip(usual_ms).filter(|_| starting).map(|(started, usual)| started + usual),
+            due: replica
+                .started_unix_ms
+                .zip(usual_ms)
+                .filter(|_| starting)
+                .map(|(started, usual)| started + usual),
             usual_ms: usual_ms.filter(|_| starting),
             slots: endpoint.map(|endpoint| endpoint.slots),
             in_flight: endpoint.map(|endpoint| endpoint.in_flight),
@@ -275,14 +293,28 @@ fn figure(reading: &Reading, now_unix_ms: u64) -> Figure {
     match reading {
         Reading::Seen { value, at_unix_ms } if now_unix_ms.saturating_sub(*at_unix_ms) <= REPLICA_STALE_MS => {
             match short(Some(*value)) {
-                Some(value) => Figure { v: Some(value), at: Some(*at_unix_ms), why: None },
-                None => Figure { v: None, at: Some(*at_unix_ms), why: Some("it told no number".to_owned()) },
+                Some(value) => Figure {
+                    v: Some(value),
+                    at: Some(*at_unix_ms),
+                    why: None,
+                },
+                None => Figure {
+                    v: None,
+                    at: Some(*at_unix_ms),
+                    why: Some("it told no number".to_owned()),
+                },
             }
         }
-        Reading::Seen { at_unix_ms, .. } => {
-            Figure { v: None, at: Some(*at_unix_ms), why: Some("its last value is too old".to_owned()) }
-        }
-        Reading::Missing { since_unix_ms, why } => Figure { v: None, at: *since_unix_ms, why: Some(why.clone()) },
+        Reading::Seen { at_unix_ms, .. } => Figure {
+            v: None,
+            at: Some(*at_unix_ms),
+            why: Some("its last value is too old".to_owned()),
+        },
+        Reading::Missing { since_unix_ms, why } => Figure {
+            v: None,
+            at: *since_unix_ms,
+            why: Some(why.clone()),
+        },
     }
 }
 

@@ -39,8 +39,16 @@ pub(crate) async fn install_crds(client: &Client) -> anyhow::Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in api::crds() {
         let name = crd.name_any();
-        match api.get_opt(&name).await.with_context(|| format!("cannot read the CRD {name}"))? {
-            None => drop(api.create(&PostParams::default(), &crd).await.with_context(|| format!("cannot install the CRD {name}"))?),
+        match api
+            .get_opt(&name)
+            .await
+            .with_context(|| format!("cannot read the CRD {name}"))?
+        {
+            None => drop(
+                api.create(&PostParams::default(), &crd)
+                    .await
+                    .with_context(|| format!("cannot install the CRD {name}"))?,
+            ),
             Some(live) if live.spec.versions != crd.spec.versions => {
                 let patch = json!({ "spec": crd.spec, "metadata": { "annotations": crd.metadata.annotations } });
                 api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
@@ -55,7 +63,10 @@ pub(crate) async fn install_crds(client: &Client) -> anyhow::Result<()> {
         let deadline = tokio::time::Instant::now() + ESTABLISHED_WITHIN;
         while !api.get(&name).await.is_ok_and(|crd| established(&crd)) {
             if tokio::time::Instant::now() > deadline {
-                bail!("the CRD {name} was installed but is not served after {} s", ESTABLISHED_WITHIN.as_secs());
+                bail!(
+                    "the CRD {name} was installed but is not served after {} s",
+                    ESTABLISHED_WITHIN.as_secs()
+                );
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -78,8 +89,9 @@ pub(crate) async fn fleet(client: &Client, namespace: &str, objects: &[Value]) -
         object["metadata"]["annotations"][DIGEST_ANNOTATION] = json!(digest);
         object["metadata"]["labels"][FLEET_LABEL] = json!("true");
         let (api, name) = api_of(client, namespace, &object)?;
-        wanted.insert((object["kind"].as_str().unwrap_or_default().to_owned(), name.clone()));
-        let context = || format!("cannot apply {} {name}", object["kind"].as_str().unwrap_or_default());
+        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+        wanted.insert((kind.clone(), name.clone()));
+        let context = || format!("cannot apply {kind} {name}");
         match api.get_opt(&name).await.with_context(context)? {
             None => {
                 let typed: DynamicObject = serde_json::from_value(object.clone())?;
@@ -87,10 +99,15 @@ pub(crate) async fn fleet(client: &Client, namespace: &str, objects: &[Value]) -
                 applied.created += 1;
             }
             Some(live) if live.annotations().get(DIGEST_ANNOTATION) != Some(&digest) => {
-                if let Some(spec) = object["spec"].as_object_mut().filter(|_| object_is(&live, "Deployment")) {
+                if let Some(spec) = object["spec"]
+                    .as_object_mut()
+                    .filter(|_| object_is(&live, "Deployment"))
+                {
                     spec.remove("replicas");
                 }
-                api.patch(&name, &PatchParams::default(), &Patch::Merge(&object)).await.with_context(context)?;
+                api.patch(&name, &PatchParams::default(), &Patch::Merge(&object))
+                    .await
+                    .with_context(context)?;
                 applied.updated += 1;
             }
             Some(live) => {
@@ -128,7 +145,9 @@ async fn remove_others(client: &Client, namespace: &str, wanted: &BTreeSet<(Stri
         for object in api.list(&ours).await.with_context(|| format!("cannot list {plural}"))? {
             let name = object.name_any();
             if !wanted.contains(&(kind.to_owned(), name.clone())) {
-                api.delete(&name, &DeleteParams::background()).await.with_context(|| format!("cannot remove {kind} {name}"))?;
+                api.delete(&name, &DeleteParams::background())
+                    .await
+                    .with_context(|| format!("cannot remove {kind} {name}"))?;
                 removed += 1;
             }
         }
@@ -147,23 +166,29 @@ fn api_of(client: &Client, namespace: &str, object: &Value) -> anyhow::Result<(A
         _ => bail!("a fleet has no {kind}"),
     };
     let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
-    Ok((Api::namespaced_with(client.clone(), namespace, &resource), name.to_owned()))
+    Ok((
+        Api::namespaced_with(client.clone(), namespace, &resource),
+        name.to_owned(),
+    ))
 }
 
 /// FNV-1a of the object's JSON, whose keys are sorted: the same text for ever.
 fn digest(object: &Value) -> String {
-    let hash = object.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let hash = object
+        .to_string()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
     format!("{hash:016x}")
 }
 
 /// Whether everything that `wanted` says also holds in `live`, which may say more.
 fn is_contained(wanted: &Value, live: &Value) -> bool {
     match (wanted, live) {
-        (Value::Object(wanted), Value::Object(live)) => {
-            wanted.iter().all(|(key, value)| live.get(key).is_some_and(|live| is_contained(value, live)))
-        }
+        (Value::Object(wanted), Value::Object(live)) => wanted
+            .iter()
+            .all(|(key, value)| live.get(key).is_some_and(|live| is_contained(value, live))),
         (Value::Array(wanted), Value::Array(live)) => {
             wanted.len() == live.len() && wanted.iter().zip(live).all(|(wanted, live)| is_contained(wanted, live))
         }
@@ -179,7 +204,8 @@ mod tests {
     #[test]
     fn defaults_filled_in_by_the_api_are_no_change_by_users() {
         let wanted = json!({"spec": {"template": {"containers": [{"name": "a"}]}, "n": 1}});
-        let live = json!({"spec": {"template": {"containers": [{"name": "a", "image": "x"}]}, "n": 1, "paused": false}});
+        let live =
+            json!({"spec": {"template": {"containers": [{"name": "a", "image": "x"}]}, "n": 1, "paused": false}});
         assert!(is_contained(&wanted, &live));
     }
 

@@ -43,7 +43,8 @@ impl DataDir {
     /// When another process holds it, or it cannot be written.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let new = !path.exists();
-        std::fs::create_dir_all(path).with_context(|| format!("--data-dir {}: cannot make the folder", path.display()))?;
+        std::fs::create_dir_all(path)
+            .with_context(|| format!("--data-dir {}: cannot make the folder", path.display()))?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
             .with_context(|| format!("--data-dir {}: cannot restrict access", path.display()))?;
         let path = path.canonicalize()?;
@@ -105,7 +106,12 @@ impl DataDir {
 fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let new = path.with_extension("new");
     let write = || -> std::io::Result<()> {
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
         file.write_all(bytes)?;
         std::fs::rename(&new, path)
     };
@@ -123,7 +129,10 @@ mod tests {
         let first = DataDir::open(&path).unwrap();
         assert!(first.new);
         let refused = DataDir::open(&path).unwrap_err().to_string();
-        assert!(refused.contains("--data-dir") && refused.contains(&std::process::id().to_string()), "{refused}");
+        assert!(
+            refused.contains("--data-dir") && refused.contains(&std::process::id().to_string()),
+            "{refused}"
+        );
         drop(first);
         assert!(!DataDir::open(&path).unwrap().new);
     }

@@ -84,7 +84,10 @@ impl Feed {
             oldest_wait_ms: signals.pools.values().filter_map(|pool| pool.oldest_wait_ms).max(),
             ready: count(ReplicaState::Serving),
             starting: count(ReplicaState::Starting) + count(ReplicaState::Pending),
-            cost_per_hour: views.iter().map(|view| view.cost * f64::from(view.current.unwrap_or(0))).sum(),
+            cost_per_hour: views
+                .iter()
+                .map(|view| view.cost * f64::from(view.current.unwrap_or(0)))
+                .fold(0.0, |sum, cost| sum + cost),
         }
     }
 
@@ -95,10 +98,16 @@ impl Feed {
         let oldest = records.first().map_or(u64::MAX, |record| record.number);
         known.retain(|(number, _)| *number >= oldest);
         let newest = known.back().map(|(number, _)| *number);
-        for record in records.iter().filter(|record| newest.is_none_or(|newest| record.number > newest)) {
+        for record in records
+            .iter()
+            .filter(|record| newest.is_none_or(|newest| record.number > newest))
+        {
             known.push_back((record.number, decisions_of(record)));
         }
-        known.iter().flat_map(|(_, decisions)| decisions.iter().cloned()).collect()
+        known
+            .iter()
+            .flat_map(|(_, decisions)| decisions.iter().cloned())
+            .collect()
     }
 }
 
@@ -124,7 +133,9 @@ impl dashboard::Feed for Feed {
 
 fn variant(view: &VariantView, pods: &[Arc<Pod>], now_ms: i64) -> Variant {
     let replicas = view.replicas.iter().map(|record| {
-        let pod = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(&record.pod));
+        let pod = pods
+            .iter()
+            .find(|pod| pod.metadata.name.as_deref() == Some(&record.pod));
         let state = pod.map_or_else(PodState::unknown, |pod| PodState::of(pod));
         let missing = record.missing.clone().unwrap_or_else(|| "not scraped yet".to_owned());
         let reading = |measured: Option<Measured>| match measured {
@@ -132,7 +143,10 @@ fn variant(view: &VariantView, pods: &[Arc<Pod>], now_ms: i64) -> Variant {
                 value: seen.value,
                 at_unix_ms: u64::try_from(now_ms).unwrap_or(0).saturating_sub(seen.age_ms),
             },
-            None => Reading::Missing { since_unix_ms: state.started_unix_ms, why: missing.clone() },
+            None => Reading::Missing {
+                since_unix_ms: state.started_unix_ms,
+                why: missing.clone(),
+            },
         };
         Replica {
             pod: record.pod.clone(),
@@ -149,7 +163,10 @@ fn variant(view: &VariantView, pods: &[Arc<Pod>], now_ms: i64) -> Variant {
     Variant {
         name: view.name.clone(),
         model: view.model.clone(),
-        accelerator: view.accelerator.clone().unwrap_or_else(|| "unknown accelerator".to_owned()),
+        accelerator: view
+            .accelerator
+            .clone()
+            .unwrap_or_else(|| "unknown accelerator".to_owned()),
         cost_per_hour: Some(view.cost),
         min: view.min,
         max: view.max,
@@ -192,7 +209,10 @@ fn slos(fleet: &Fleet) -> Vec<Slo> {
 }
 
 fn addresses(endpoints: &Endpoints) -> Vec<Address> {
-    let address = |name: &str, value: &str| Address { name: name.to_owned(), value: value.to_owned() };
+    let address = |name: &str, value: &str| Address {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
     let mut all = vec![address("gateway", &endpoints.gateway)];
     if let Some(admin) = &endpoints.gateway_admin {
         all.push(address("gateway metrics", &format!("{admin}/metrics")));
@@ -200,7 +220,10 @@ fn addresses(endpoints: &Endpoints) -> Vec<Address> {
     if let Some(admin) = &endpoints.autoscaler {
         all.push(address("autoscaler metrics", &format!("{admin}/metrics")));
     }
-    all.push(address("kubernetes", &format!("export KUBECONFIG={}", endpoints.kubeconfig.display())));
+    all.push(address(
+        "kubernetes",
+        &format!("export KUBECONFIG={}", endpoints.kubeconfig.display()),
+    ));
     all
 }
 
@@ -213,7 +236,9 @@ impl Meter {
     fn rate(&mut self, signals: &GatewaySignals) -> f64 {
         let arrived = signals.pools.values().map(|pool| pool.arrived).sum();
         self.0.push_back((signals.at_unix_ms, arrived));
-        let horizon = signals.at_unix_ms.saturating_sub(u64::try_from(RATE_OVER.as_millis()).unwrap_or(u64::MAX));
+        let horizon = signals
+            .at_unix_ms
+            .saturating_sub(u64::try_from(RATE_OVER.as_millis()).unwrap_or(u64::MAX));
         while self.0.len() > 2 && self.0[1].0 <= horizon {
             self.0.pop_front();
         }
@@ -230,8 +255,15 @@ mod tests {
     use wire::signals::PoolSignals;
 
     fn at(ms: u64, arrived: u64) -> GatewaySignals {
-        let pool = PoolSignals { arrived, ..PoolSignals::default() };
-        GatewaySignals { at_unix_ms: ms, pools: [("default/m".to_owned(), pool)].into(), ..GatewaySignals::default() }
+        let pool = PoolSignals {
+            arrived,
+            ..PoolSignals::default()
+        };
+        GatewaySignals {
+            at_unix_ms: ms,
+            pools: [("default/m".to_owned(), pool)].into(),
+            ..GatewaySignals::default()
+        }
     }
 
     #[test]

@@ -68,7 +68,11 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn new() -> Self {
-        Self { terminal: std::io::stdout().is_terminal(), shown: None, gist: None }
+        Self {
+            terminal: std::io::stdout().is_terminal(),
+            shown: None,
+            gist: None,
+        }
     }
 
     /// Prints the heading, the addresses, the fleet and what to try.
@@ -116,8 +120,16 @@ impl Screen {
 }
 
 fn welcome(endpoints: &Endpoints, fleet: &Fleet, data: &str, at: &Path, external: bool) -> String {
-    let place = if external { "on your control plane" } else { "one machine" };
-    let mut text = format!("Tidegate {}   {place}, GPUs as local processes   data in {} ({data})\n\n", env!("CARGO_PKG_VERSION"), at.display());
+    let place = if external {
+        "on your control plane"
+    } else {
+        "one machine"
+    };
+    let mut text = format!(
+        "Tidegate {}   {place}, GPUs as local processes   data in {} ({data})\n\n",
+        env!("CARGO_PKG_VERSION"),
+        at.display()
+    );
     let _ = writeln!(text, "  gateway     {:<32} OpenAI-compatible", endpoints.gateway);
     let _ = writeln!(text, "  dashboard   {}", endpoints.dashboard);
     let kubeconfig = shell_word(&endpoints.kubeconfig.display().to_string());
@@ -135,7 +147,10 @@ fn welcome(endpoints: &Endpoints, fleet: &Fleet, data: &str, at: &Path, external
         format!(" --url {}", endpoints.gateway)
     };
     let _ = writeln!(text, "     {} load --rate 40 --for 2m{url}", own_name());
-    let _ = writeln!(text, "     kubectl get pods,variantautoscalings   (with the KUBECONFIG above)\n");
+    let _ = writeln!(
+        text,
+        "     kubectl get pods,variantautoscalings   (with the KUBECONFIG above)\n"
+    );
     text
 }
 
@@ -143,7 +158,9 @@ fn welcome(endpoints: &Endpoints, fleet: &Fleet, data: &str, at: &Path, external
 fn own_name() -> String {
     let path = std::env::current_exe().unwrap_or_default();
     let here = std::env::current_dir().unwrap_or_default();
-    let shown = path.strip_prefix(&here).map_or_else(|_| path.clone(), |short| Path::new(".").join(short));
+    let shown = path
+        .strip_prefix(&here)
+        .map_or_else(|_| path.clone(), |short| Path::new(".").join(short));
     shell_word(&shown.display().to_string())
 }
 
@@ -156,10 +173,20 @@ fn shell_word(text: &str) -> String {
 }
 
 fn table(fleet: &Fleet) -> String {
-    let mut rows = vec![["model".to_owned(), "variant".into(), "on".into(), "replicas".into(), "cost of one".into()]];
+    let mut rows = vec![[
+        "model".to_owned(),
+        "variant".into(),
+        "on".into(),
+        "replicas".into(),
+        "cost of one".into(),
+    ]];
     for model in &fleet.models {
         for (i, variant) in model.variants.iter().enumerate() {
-            let name = if i == 0 { model.name.value.clone() } else { String::new() };
+            let name = if i == 0 {
+                model.name.value.clone()
+            } else {
+                String::new()
+            };
             rows.push([
                 name,
                 variant.name.value.clone(),
@@ -173,7 +200,11 @@ fn table(fleet: &Fleet) -> String {
     let widths: Vec<usize> = (0..5).map(width).collect();
     let mut text = String::new();
     for row in &rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         let _ = writeln!(text, "  {}", cells.join("   ").trim_end());
     }
     text
@@ -202,7 +233,10 @@ mod tests {
 
     #[test]
     fn a_fleet_with_nothing_running_says_that_requests_wait() {
-        let live = Live { queued: 3, ..Live::default() };
+        let live = Live {
+            queued: 3,
+            ..Live::default()
+        };
         assert!(live.line().starts_with("starting"));
         assert!(live.line().contains("requests wait for a replica"));
     }
@@ -211,7 +245,10 @@ mod tests {
     fn every_variant_is_in_the_table() {
         let fleet = crate::fleet::parse("default", crate::fleet::DEFAULT).unwrap();
         let text = table(&fleet);
-        assert!(text.contains("llama-8b-l4") && text.contains("2 x L4") && text.contains("1 to 4"), "{text}");
+        assert!(
+            text.contains("llama-8b-l4") && text.contains("2 x L4") && text.contains("1 to 4"),
+            "{text}"
+        );
     }
 
     #[test]

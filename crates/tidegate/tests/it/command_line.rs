@@ -3,7 +3,10 @@
 use std::process::{Command, Output};
 
 fn tidegate(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tidegate")).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(args)
+        .output()
+        .unwrap()
 }
 
 fn told(args: &[&str]) -> String {
@@ -30,7 +33,8 @@ fn the_default_fleet_renders_to_manifests_that_are_yaml() {
     std::fs::write(&file, tidegate(&["fleet", "default"]).stdout).unwrap();
     let out = tidegate(&["fleet", "render", file.to_str().unwrap()]);
     assert!(out.status.success());
-    let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(std::str::from_utf8(&out.stdout).unwrap()).unwrap();
+    let objects: Vec<serde_json::Value> =
+        serde_saphyr::from_multiple(std::str::from_utf8(&out.stdout).unwrap()).unwrap();
     assert_eq!(objects.len(), 5);
 }
 
@@ -39,7 +43,13 @@ fn a_missing_file_is_named() {
     assert!(told(&["up", "--fleet", "/nowhere/fleet.yaml"]).contains("/nowhere/fleet.yaml"));
 }
 
-const FLAGS: [&str; 5] = ["--listen", "--dashboard", "--api", "--gateway-admin", "--autoscaler-admin"];
+const FLAGS: [&str; 5] = [
+    "--listen",
+    "--dashboard",
+    "--api",
+    "--gateway-admin",
+    "--autoscaler-admin",
+];
 
 #[test]
 fn a_taken_port_is_an_error_that_names_the_flag_to_change() {
@@ -66,6 +76,15 @@ fn a_load_without_a_server_says_where_it_looked() {
 fn the_crds_are_printed_as_yaml() {
     let out = tidegate(&["crds"]);
     let crds: Vec<serde_json::Value> = serde_saphyr::from_multiple(std::str::from_utf8(&out.stdout).unwrap()).unwrap();
-    let names: Vec<_> = crds.iter().map(|crd| crd["metadata"]["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["variantautoscalings.llmd.ai", "inferencepools.inference.networking.k8s.io"]);
+    let names: Vec<_> = crds
+        .iter()
+        .map(|crd| crd["metadata"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "variantautoscalings.llmd.ai",
+            "inferencepools.inference.networking.k8s.io"
+        ]
+    );
 }

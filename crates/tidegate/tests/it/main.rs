@@ -1,4 +1,7 @@
 //! The binary as its users have it, and the rules of the house that a machine can check.
 
 mod command_line;
+mod fleet;
 mod house;
+mod reference;
+mod up;

@@ -78,8 +78,10 @@ impl Other {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let chosen: Vec<Case> =
-        cases::all().into_iter().filter(|case| chosen(case, arguments.filter.as_deref())).collect();
+    let chosen: Vec<Case> = cases::all()
+        .into_iter()
+        .filter(|case| chosen(case, arguments.filter.as_deref()))
+        .collect();
     if arguments.list {
         chosen.iter().for_each(|case| println!("{}", case.name));
         return Ok(ExitCode::SUCCESS);
@@ -100,7 +102,10 @@ async fn run(arguments: &Arguments, chosen: Vec<Case>) -> Result<ExitCode> {
     let alone = Options::default();
     let (real, other) = tokio::try_join!(ControlPlane::start(&alone), Other::start(arguments.against))?;
     let terminals = Arc::new(Semaphore::new(3));
-    let stages = (stage(real.access(), &terminals).await?, stage(other.access(), &terminals).await?);
+    let stages = (
+        stage(real.access(), &terminals).await?,
+        stage(other.access(), &terminals).await?,
+    );
     let ready = began.elapsed();
 
     let (mut passed, mut failed, mut report) = (0, 0, String::new());
@@ -109,8 +114,10 @@ async fn run(arguments: &Arguments, chosen: Vec<Case>) -> Result<ExitCode> {
         if arguments.transcript {
             print_transcript(&case, &left);
         }
-        let differences: Vec<Difference> =
-            compare(&left, &right).into_iter().filter(|found| !accepted.accepts(case.name, found)).collect();
+        let differences: Vec<Difference> = compare(&left, &right)
+            .into_iter()
+            .filter(|found| !accepted.accepts(case.name, found))
+            .collect();
         if differences.is_empty() {
             passed += 1;
             continue;
@@ -131,9 +138,17 @@ async fn run(arguments: &Arguments, chosen: Vec<Case>) -> Result<ExitCode> {
     if let Some(path) = &arguments.report {
         std::fs::write(path, format!("{report}\n{summary}\n"))?;
     }
-    println!("(servers ready in {:.1} s, all in {:.1} s)", ready.as_secs_f64(), began.elapsed().as_secs_f64());
+    println!(
+        "(servers ready in {:.1} s, all in {:.1} s)",
+        ready.as_secs_f64(),
+        began.elapsed().as_secs_f64()
+    );
     println!("{summary}");
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn stage(access: &Access, terminals: &Arc<Semaphore>) -> Result<Stage> {
@@ -164,7 +179,10 @@ async fn tell(case: Case, stage: &Stage) -> Vec<Step> {
             }
             story.steps()
         }
-        Err(error) => vec![Step { title: "the story did not begin".to_owned(), seen: format!("{error:#}").into() }],
+        Err(error) => vec![Step {
+            title: "the story did not begin".to_owned(),
+            seen: format!("{error:#}").into(),
+        }],
     };
     mask(&steps, stage.access.server())
 }
@@ -188,6 +206,10 @@ fn describe(case: &Case, differences: &[Difference], most: usize) -> String {
 fn print_transcript(case: &Case, steps: &[Step]) {
     println!("=== {}", case.name);
     for step in steps {
-        println!("--- {}\n{}", step.title, serde_json::to_string_pretty(&step.seen).unwrap_or_default());
+        println!(
+            "--- {}\n{}",
+            step.title,
+            serde_json::to_string_pretty(&step.seen).unwrap_or_default()
+        );
     }
 }

@@ -8,15 +8,41 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 
 /// Kinds that Tidegate's own fleet lives by, per group version.
 const SERVED: &[(&str, &[&str])] = &[
-    ("v1", &["bindings", "configmaps", "endpoints", "events", "namespaces", "nodes", "pods", "secrets", "serviceaccounts", "services"]),
-    ("apps/v1", &["controllerrevisions", "daemonsets", "deployments", "replicasets", "statefulsets"]),
+    (
+        "v1",
+        &[
+            "bindings",
+            "configmaps",
+            "endpoints",
+            "events",
+            "namespaces",
+            "nodes",
+            "pods",
+            "secrets",
+            "serviceaccounts",
+            "services",
+        ],
+    ),
+    (
+        "apps/v1",
+        &[
+            "controllerrevisions",
+            "daemonsets",
+            "deployments",
+            "replicasets",
+            "statefulsets",
+        ],
+    ),
     ("autoscaling/v2", &["horizontalpodautoscalers"]),
     ("batch/v1", &["cronjobs", "jobs"]),
     ("coordination.k8s.io/v1", &["leases"]),
     ("discovery.k8s.io/v1", &["endpointslices"]),
     ("events.k8s.io/v1", &["events"]),
     ("policy/v1", &["poddisruptionbudgets"]),
-    ("rbac.authorization.k8s.io/v1", &["clusterrolebindings", "clusterroles", "rolebindings", "roles"]),
+    (
+        "rbac.authorization.k8s.io/v1",
+        &["clusterrolebindings", "clusterroles", "rolebindings", "roles"],
+    ),
     ("apiextensions.k8s.io/v1", &["customresourcedefinitions"]),
 ];
 

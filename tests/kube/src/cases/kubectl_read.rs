@@ -204,7 +204,7 @@ stories! {
         s.have("serviceaccounts", "{metadata: {name: robot}}").await?;
         s.have("coordination.k8s.io/v1 leases", "{metadata: {name: l}, spec: {holderIdentity: me}}").await?;
         s.kubectl("get ns {ns}").await?;
-        s.kubectl("get sa,leases").await?;
+        s.kubectl("get sa/robot lease/l").await?;
         s.kubectl("get all").await?;
     }
 }

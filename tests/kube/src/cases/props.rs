@@ -5,12 +5,16 @@ use anyhow::Result;
 
 /// A Pod with one container.
 pub(super) fn pod(name: &str) -> String {
-    format!("{{metadata: {{name: {name}, labels: {{app: {name}}}}}, spec: {{containers: [{{name: main, image: 'registry.example/app:1'}}]}}}}")
+    format!(
+        "{{metadata: {{name: {name}, labels: {{app: {name}}}}}, spec: {{containers: [{{name: main, image: 'registry.example/app:1'}}]}}}}"
+    )
 }
 
 /// A Pod bound to a node.
 pub(super) fn bound_pod(name: &str) -> String {
-    format!("{{metadata: {{name: {name}}}, spec: {{nodeName: far-away, containers: [{{name: main, image: 'registry.example/app:1'}}]}}}}")
+    format!(
+        "{{metadata: {{name: {name}}}, spec: {{nodeName: far-away, containers: [{{name: main, image: 'registry.example/app:1'}}]}}}}"
+    )
 }
 
 /// A Deployment of two replicas.
@@ -77,9 +81,10 @@ impl Story {
     /// Waits until `widgets` are served.
     pub(super) async fn widgets_served(&self) -> Result<()> {
         self.until(WIDGET_DEFINITION, |reply| {
-            reply.body["status"]["conditions"]
-                .as_array()
-                .is_some_and(|all| all.iter().any(|one| one["type"] == "Established" && one["status"] == "True"))
+            reply.body["status"]["conditions"].as_array().is_some_and(|all| {
+                all.iter()
+                    .any(|one| one["type"] == "Established" && one["status"] == "True")
+            })
         })
         .await?;
         self.until("{g}/v1 widgets", |reply| reply.status == 200).await?;

@@ -58,7 +58,7 @@ stories! {
         s.get("/readyz").await?;
     }
     "protocol/head-of-nothing-and-trailing-slashes" => |s| {
-        s.get("/api/v1/").await?;
+        s.ask("GET", "/api/v1/").headers(&["content-type"]).await?;
         s.get("configmaps/").await?;
         s.get("/api/v1/namespaces/{ns}/").await?;
     }

@@ -6,8 +6,18 @@ use anyhow::Result;
 
 /// Five ConfigMaps to choose from.
 async fn shelf(s: &Story) -> Result<()> {
-    for (name, labels) in [("a", "{env: prod, tier: web, n: '1'}"), ("b", "{env: test, tier: web, n: '5'}"), ("c", "{env: prod}"), ("d", "{}"), ("e", "{env: ''}")] {
-        s.have("configmaps", &format!("{{metadata: {{name: {name}, labels: {labels}}}}}")).await?;
+    for (name, labels) in [
+        ("a", "{env: prod, tier: web, n: '1'}"),
+        ("b", "{env: test, tier: web, n: '5'}"),
+        ("c", "{env: prod}"),
+        ("d", "{}"),
+        ("e", "{env: ''}"),
+    ] {
+        s.have(
+            "configmaps",
+            &format!("{{metadata: {{name: {name}, labels: {labels}}}}}"),
+        )
+        .await?;
     }
     Ok(())
 }
@@ -16,7 +26,10 @@ async fn shelf(s: &Story) -> Result<()> {
 async fn choose(s: &Story, selector: &str) -> Result<()> {
     let reply = s.get(&format!("configmaps?labelSelector={selector}")).await?;
     if let Some(items) = reply.body["items"].as_array() {
-        s.note(selector, items.iter().map(|item| item["metadata"]["name"].clone()).collect());
+        s.note(
+            selector,
+            items.iter().map(|item| item["metadata"]["name"].clone()).collect(),
+        );
     }
     Ok(())
 }

@@ -73,7 +73,7 @@ stories! {
     "table/namespaces-and-accounts" => |s| {
         s.table("/api/v1/namespaces/{ns}").await?;
         s.have("serviceaccounts", "{metadata: {name: robot}}").await?;
-        s.table("serviceaccounts").await?;
+        s.table("serviceaccounts/robot").await?;
     }
     "table/events" => |s| {
         s.have("events", "{metadata: {name: e1}, involvedObject: {kind: Pod, name: p, namespace: '{ns}', fieldPath: 'spec.containers{main}'}, reason: Started, message: 'Started it', type: Normal, count: 3, firstTimestamp: '2026-01-01T00:00:00Z', lastTimestamp: '2026-01-01T00:05:00Z', source: {component: kubelet, host: n1}}").await?;

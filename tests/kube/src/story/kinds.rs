@@ -67,7 +67,11 @@ mod tests {
         for (path, version, kind) in [
             ("/api/v1/namespaces", "v1", "Namespace"),
             ("/api/v1/namespaces/a/configmaps/b?dryRun=All", "v1", "ConfigMap"),
-            ("/apis/apps/v1/namespaces/a/deployments/d/scale", "autoscaling/v1", "Scale"),
+            (
+                "/apis/apps/v1/namespaces/a/deployments/d/scale",
+                "autoscaling/v1",
+                "Scale",
+            ),
             ("/api/v1/namespaces/a/pods/p/eviction", "policy/v1", "Eviction"),
             ("/api/v1/namespaces/a/status", "v1", "Namespace"),
         ] {

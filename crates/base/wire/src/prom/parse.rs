@@ -26,7 +26,12 @@ impl Default for Limits {
     /// 8 MiB, 64 KiB a line, 200 000 samples, 64 labels each: several times
     /// the largest page an engine serves.
     fn default() -> Self {
-        Self { bytes: 8 << 20, line_bytes: 64 << 10, samples: 200_000, labels: 64 }
+        Self {
+            bytes: 8 << 20,
+            line_bytes: 64 << 10,
+            samples: 200_000,
+            labels: 64,
+        }
     }
 }
 
@@ -122,7 +127,10 @@ impl Sample<'_> {
     /// The value of label `name`.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.labels.iter().find(|(have, _)| *have == name).map(|(_, value)| value.as_ref())
+        self.labels
+            .iter()
+            .find(|(have, _)| *have == name)
+            .map(|(_, value)| value.as_ref())
     }
 
     /// Whether the sample carries each of `wanted`.
@@ -148,7 +156,9 @@ impl<'a> Page<'a> {
         name: &'s str,
         labels: &'s [(&'s str, &'s str)],
     ) -> impl Iterator<Item = &'s Sample<'a>> {
-        self.samples.iter().filter(move |sample| sample.name == name && sample.has_labels(labels))
+        self.samples
+            .iter()
+            .filter(move |sample| sample.name == name && sample.has_labels(labels))
     }
 
     /// Whether a family of this name stands on the page, with or without samples.
@@ -172,8 +182,15 @@ pub fn parse(page: &[u8]) -> Result<Page<'_>, ParseError> {
 /// The first line that cannot be read or goes beyond a limit, with its place.
 pub fn parse_within(page: &[u8], limits: Limits) -> Result<Page<'_>, ParseError> {
     if page.len() > limits.bytes {
-        let problem = Problem::PageTooLarge { size: page.len(), limit: limits.bytes };
-        return Err(ParseError { line: 1, column: 1, problem });
+        let problem = Problem::PageTooLarge {
+            size: page.len(),
+            limit: limits.bytes,
+        };
+        return Err(ParseError {
+            line: 1,
+            column: 1,
+            problem,
+        });
     }
     let mut read = Page::default();
     let mut rest = page;
@@ -205,7 +222,13 @@ fn column_of(line: &[u8], at: usize) -> usize {
 
 fn read_line<'a>(line: &'a [u8], page: &mut Page<'a>, limits: Limits) -> Result<(), Misread> {
     if line.len() > limits.line_bytes {
-        return Err((0, Problem::LineTooLong { size: line.len(), limit: limits.line_bytes }));
+        return Err((
+            0,
+            Problem::LineTooLong {
+                size: line.len(),
+                limit: limits.line_bytes,
+            },
+        ));
     }
     let line = std::str::from_utf8(line).map_err(|error| (error.valid_up_to(), Problem::NotUtf8))?;
     let mut cursor = Cursor { line, at: 0 };
@@ -239,9 +262,15 @@ fn read_comment<'a>(cursor: Cursor<'a>, page: &mut Page<'a>) {
 }
 
 fn read_sample(mut cursor: Cursor<'_>, limits: Limits) -> Result<Sample<'_>, Misread> {
-    let name = cursor.word(is_metric_start, is_metric_part).ok_or((cursor.at, Problem::MetricName))?;
+    let name = cursor
+        .word(is_metric_start, is_metric_part)
+        .ok_or((cursor.at, Problem::MetricName))?;
     cursor.blanks();
-    let labels = if cursor.eat(b'{') { read_labels(&mut cursor, limits)? } else { Vec::new() };
+    let labels = if cursor.eat(b'{') {
+        read_labels(&mut cursor, limits)?
+    } else {
+        Vec::new()
+    };
     cursor.blanks();
 
     let (at, text) = cursor.token();
@@ -256,7 +285,12 @@ fn read_sample(mut cursor: Cursor<'_>, limits: Limits) -> Result<Sample<'_>, Mis
     }
     // What follows `#` is an OpenMetrics exemplar: known, and of no use here.
     match cursor.peek() {
-        None | Some(b'#') => Ok(Sample { name, labels, value, timestamp_ms }),
+        None | Some(b'#') => Ok(Sample {
+            name,
+            labels,
+            value,
+            timestamp_ms,
+        }),
         Some(_) => Err((cursor.at, Problem::Trailing(shortened(cursor.rest())))),
     }
 }
@@ -281,7 +315,9 @@ fn read_labels<'a>(cursor: &mut Cursor<'a>, limits: Limits) -> Result<Vec<(&'a s
         if labels.len() == limits.labels {
             return Err((start, Problem::TooManyLabels(limits.labels)));
         }
-        let name = cursor.word(is_label_start, is_label_part).ok_or((start, Problem::LabelName))?;
+        let name = cursor
+            .word(is_label_start, is_label_part)
+            .ok_or((start, Problem::LabelName))?;
         if labels.iter().any(|(have, _)| *have == name) {
             return Err((start, Problem::DuplicateLabel(name.to_owned())));
         }
@@ -321,7 +357,10 @@ fn read_quoted<'a>(cursor: &mut Cursor<'a>) -> Result<Cow<'a, str>, Misread> {
                 Some(text) => Cow::Owned(text + plain),
             });
         }
-        let escaped = cursor.line[at + 1..].chars().next().ok_or((opened, Problem::ClosingQuote))?;
+        let escaped = cursor.line[at + 1..]
+            .chars()
+            .next()
+            .ok_or((opened, Problem::ClosingQuote))?;
         let text = unescaped.get_or_insert_default();
         text.push_str(plain);
         text.push(match escaped {

@@ -234,7 +234,7 @@ func kind(t reflect.Type) string {
 	panic("no protobuf form for " + t.String())
 }
 
-// Drops descriptions, and defaults that Go would fill in anyway.
+// Drops descriptions.
 func trim(value any) {
 	switch v := value.(type) {
 	case object:

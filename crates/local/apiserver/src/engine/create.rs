@@ -93,6 +93,18 @@ fn read_body(call: &Call, kind: &str) -> Outcome<(Value, Vec<String>)> {
 pub(crate) fn object(call: &Call, strictness: Strictness) -> Outcome<(Value, Vec<String>)> {
     let resource = &call.resource;
     let (mut object, twice) = read_body(call, &resource.kind)?;
+    for field in ["kind", "apiVersion"] {
+        if resource.custom.is_some() && object.get(field).and_then(Value::as_str).is_none_or(str::is_empty) {
+            let (name, text) = (
+                if field == "kind" { "Kind" } else { field },
+                String::from_utf8_lossy(&call.body),
+            );
+            return Err(Failure::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): Object '{name}' is missing in '{text}' ({text})",
+                resource.kind
+            )));
+        }
+    }
     same_kind(resource, &mut object)?;
     if let Some(why) = mistyped(resource, &object) {
         return Err(unreadable(resource, &why));
@@ -125,27 +137,23 @@ pub(crate) fn same_kind(resource: &Resource, object: &mut Value) -> Outcome<()> 
     let own = resource.api_version();
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (version, kind) = (text("apiVersion"), text("kind"));
-    if resource.custom.is_some() && (version.is_empty() || kind.is_empty()) {
-        let missing = if kind.is_empty() {
-            "Object 'Kind' is missing"
-        } else {
-            "Object 'apiVersion' is missing"
-        };
-        return Err(Failure::bad_request(format!(
-            "{missing} in the object provided (must be {} of {own})",
-            resource.kind
-        )));
-    }
     if (version.is_empty() || version == own) && (kind.is_empty() || kind == resource.kind) {
         object["apiVersion"] = own.into();
         object["kind"] = resource.kind.as_str().into();
         return Ok(());
     }
-    if resource.custom.is_some() {
+    if resource.custom.is_some() && version != own {
         return Err(Failure::bad_request(format!(
-            "the API version in the data ({version}, Kind={kind}) does not match the expected API version ({own}, Kind={})",
-            resource.kind
+            "the API version in the data ({version}) does not match the expected API version ({own})"
         )));
+    }
+    if resource.custom.is_some() {
+        let cause = Cause {
+            reason: "FieldValueInvalid",
+            message: format!("Invalid value: \"{kind}\": must be {}", resource.kind),
+            field: "kind".to_owned(),
+        };
+        return Err(Failure::invalid(&resource.group, &kind, meta(object, "name"), &[cause]));
     }
     let kind = if kind.is_empty() { &*resource.kind } else { &*kind };
     let version = if version.is_empty() { &*own } else { &*version };
@@ -247,13 +255,11 @@ impl Api {
     pub(crate) async fn insert(&self, resource: &Arc<Resource>, object: Value, dry: bool) -> Outcome<Arc<Object>> {
         let base = meta(&object, "generateName").to_owned();
         let given = meta(&object, "name").to_owned();
-        if resource.namespaced {
-            self.admit(
-                resource,
-                if given.is_empty() { &base } else { &given },
-                meta(&object, "namespace"),
-            )?;
-        }
+        self.admit(
+            resource,
+            if given.is_empty() { &base } else { &given },
+            meta(&object, "namespace"),
+        )?;
         if given.is_empty() && base.is_empty() {
             let cause = Cause {
                 reason: "FieldValueRequired",
@@ -298,10 +304,13 @@ impl Api {
                     self.after_create(resource, &stored).await?;
                     return Ok(stored);
                 }
-                Err(_) if tries > 1 => tries -= 1,
-                Err(Refused::Exists | Refused::Missing | Refused::Stale) => {
-                    return Err(Failure::already_exists(resource, &name));
+                Err(Refused::Missing) => {
+                    // Its namespace or definition went away meanwhile.
+                    self.admit(resource, &name, meta(&object, "namespace"))?;
+                    return Err(Failure::no_resource());
                 }
+                Err(_) if tries > 1 => tries -= 1,
+                Err(Refused::Exists | Refused::Stale) => return Err(Failure::already_exists(resource, &name)),
             }
         }
     }
@@ -326,6 +335,9 @@ impl Api {
 
     /// Whether something may be created in a namespace.
     fn admit(&self, resource: &Resource, name: &str, namespace: &str) -> Outcome<()> {
+        if !resource.namespaced {
+            return Ok(());
+        }
         let namespaces = self.builtin("", "v1", "namespaces")?;
         match self.get(&namespaces, namespace) {
             None => Err(Failure::not_found(&namespaces, namespace)),

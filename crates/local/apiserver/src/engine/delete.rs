@@ -37,6 +37,15 @@ impl Order {
         } else {
             body(call, "DeleteOptions")?
         };
+        let (version, kind) = (
+            options["apiVersion"].as_str().unwrap_or("v1"),
+            options["kind"].as_str().unwrap_or_default(),
+        );
+        if !matches!(kind, "" | "DeleteOptions") {
+            return Err(Failure::bad_request(format!(
+                "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\""
+            )));
+        }
         if let Some(seconds) = query.number("gracePeriodSeconds")? {
             options["gracePeriodSeconds"] = seconds.into();
         }
@@ -69,6 +78,19 @@ impl Order {
                 ));
             }
         };
+        if options["orphanDependents"].is_boolean() && options["propagationPolicy"].is_string() {
+            return Err(Failure::invalid_options(
+                "DeleteOptions",
+                Cause {
+                    reason: "FieldValueInvalid",
+                    message: format!(
+                        "Invalid value: {}: orphanDependents and deletionPropagation cannot be both set",
+                        options["propagationPolicy"]
+                    ),
+                    field: "propagationPolicy".to_owned(),
+                },
+            ));
+        }
         let propagation = match options["orphanDependents"].as_bool() {
             Some(true) => Propagation::Orphan,
             Some(false) => Propagation::Background,

@@ -15,7 +15,7 @@ use crate::forms::schema::Cause;
 use crate::forms::selector::{Fields, Labels};
 use crate::forms::table::Include;
 use crate::object::meta;
-use crate::store::{Object, Unavailable};
+use crate::store::{Listed, Object, Store, Unavailable, key};
 
 /// What a list or watch chooses.
 #[derive(Debug, Clone)]
@@ -47,6 +47,24 @@ impl Selection {
             .map_err(|error| Failure::bad_request(error.to_string()))?;
         let all = labels.is_empty() && fields.is_empty();
         Ok(Self { labels, fields, all })
+    }
+
+    /// The objects that may be chosen: one where the selection names it, else all
+    /// of the namespace.
+    pub(crate) fn candidates(&self, store: &Store, call: &Call) -> Listed {
+        let resource = &call.resource;
+        let namespace = namespace(call).or_else(|| self.fields.namespace().filter(|_| resource.namespaced));
+        match self.fields.name() {
+            Some(name) if !resource.namespaced || namespace.is_some() => {
+                let key = key(namespace.unwrap_or_default(), name);
+                store
+                    .get(&resource.storage, &key)
+                    .map(|object| (key, object.clone()))
+                    .into_iter()
+                    .collect()
+            }
+            _ => store.list(&resource.storage, namespace),
+        }
     }
 
     pub(crate) fn matches(&self, value: &Value) -> bool {
@@ -105,9 +123,9 @@ impl Api {
     }
 
     /// What the call's namespace and selectors choose now.
-    pub(crate) fn select(&self, call: &Call) -> Outcome<Vec<(Arc<str>, Arc<Object>)>> {
+    pub(crate) fn select(&self, call: &Call) -> Outcome<Listed> {
         let selection = Selection::read(call)?;
-        let mut objects = self.store.lock().list(&call.resource.storage, namespace(call));
+        let mut objects = selection.candidates(&self.store.lock(), call);
         objects.retain(|(_, object)| selection.matches(&object.value));
         Ok(objects)
     }
@@ -122,6 +140,11 @@ impl Api {
         let limit = usize::try_from(query.number("limit")?.unwrap_or(0)).unwrap_or(0);
         let asked = query.revision("resourceVersion")?.unwrap_or(0);
         let matching = query.get("resourceVersionMatch");
+        if asked > 0 && !query.get("continue").is_empty() {
+            return Err(Failure::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
         let token = match query.get("continue") {
             "" => None,
             text => Some(Token::read(text)?),
@@ -141,7 +164,7 @@ impl Api {
                 return Err(Failure::future(asked, current));
             }
             let list = match snapshot {
-                None => Ok(store.list(&call.resource.storage, namespace(call))),
+                None => Ok(selection.candidates(&store, call)),
                 Some(at) => store.list_at(&call.resource.storage, namespace(call), at),
             };
             (list, snapshot.unwrap_or(current), current)
@@ -163,7 +186,7 @@ pub(crate) fn namespace(call: &Call) -> Option<&str> {
 }
 
 fn page(
-    objects: Vec<(Arc<str>, Arc<Object>)>,
+    objects: Listed,
     selection: &Selection,
     token: Option<&Token>,
     limit: usize,
@@ -265,13 +288,13 @@ fn check_options(call: &Call) -> Outcome<()> {
 /// # Errors
 /// 400 for a Table with objects in a form that does not exist.
 pub(crate) fn check_table(call: &Call) -> Outcome<()> {
-    match call.query.get("includeObject") {
-        "" | "Metadata" | "Object" | "None" => Ok(()),
-        _ if call.wanted.shape != Shape::Table => Ok(()),
-        other => Err(Failure::bad_request(format!(
-            "Unable to convert to Table as requested: includeObject: Invalid value: \"{other}\": must be 'Metadata', 'Object', 'None', or empty"
-        ))),
+    let asked = call.query.get("includeObject");
+    if call.wanted.shape != Shape::Table || Include::parse(asked).is_some() {
+        return Ok(());
     }
+    Err(Failure::bad_request(format!(
+        "Unable to convert to Table as requested: includeObject: Invalid value: \"{asked}\": must be 'Metadata', 'Object', 'None', or empty"
+    )))
 }
 
 pub(crate) fn unknown_match(value: &str) -> Cause {
@@ -284,11 +307,7 @@ pub(crate) fn unknown_match(value: &str) -> Cause {
 
 /// Objects as a Table of the call's resource, without list metadata.
 pub(crate) fn table(call: &Call, objects: &[&Object], with_definitions: bool) -> Value {
-    let include = match call.query.get("includeObject") {
-        "Object" => Include::Object,
-        "None" => Include::None,
-        _ => Include::Metadata,
-    };
+    let include = Include::parse(call.query.get("includeObject")).unwrap_or_default();
     let shown: Vec<Value> = match include {
         Include::Object => objects
             .iter()
@@ -323,6 +342,11 @@ pub(crate) fn list_answer(call: &Call, objects: &[Arc<Object>], metadata: &Value
             answer::json_value(200, &list, call.wanted)
         }
         Shape::Plain => {
+            let mut metadata = metadata.clone();
+            if resource.custom.is_some() && metadata.get("continue").is_none() {
+                // Upstream's lists of custom resources always say it.
+                metadata["continue"] = "".into();
+            }
             let mut out =
                 Vec::with_capacity(256 + objects.iter().map(|object| object.json().len() + 64).sum::<usize>());
             out.extend_from_slice(

@@ -11,7 +11,7 @@ use super::{Api, Call};
 use crate::answer::{self, Answer};
 use crate::failure::{Failure, Outcome, details};
 use crate::forms::schema::Cause;
-use crate::lifecycle::Part;
+use crate::lifecycle::{Part, at_path};
 use crate::object::{child, map, meta, set_meta};
 use crate::resource::Resource;
 use crate::store::Object;
@@ -224,20 +224,24 @@ fn scale_of(resource: &Resource, object: &Object) -> Outcome<Value> {
             } else {
                 label_selector(&value["spec"]["selector"])
             };
-            (path(value, ".spec.replicas"), path(value, ".status.replicas"), selector)
+            (
+                at_path(value, ".spec.replicas"),
+                at_path(value, ".status.replicas"),
+                selector,
+            )
         }
         Some(custom) => {
             let paths = custom.scale.as_ref().ok_or_else(Failure::no_resource)?;
-            let spec = path(value, &paths.spec);
+            let spec = at_path(value, &paths.spec);
             if spec.is_none() {
                 return Err(Failure::internal(format!(
                     "the spec replicas field \"{}\" does not exist",
                     paths.spec
                 )));
             }
-            let selector = paths.selector.as_deref().and_then(|at| path(value, at));
+            let selector = paths.selector.as_deref().and_then(|at| at_path(value, at));
             let selector = selector.and_then(Value::as_str).unwrap_or_default().to_owned();
-            (spec, path(value, &paths.status), selector)
+            (spec, at_path(value, &paths.status), selector)
         }
     };
     let number = |value: Option<&Value>| value.and_then(Value::as_i64).unwrap_or(0);
@@ -253,13 +257,6 @@ fn scale_of(resource: &Resource, object: &Object) -> Outcome<Value> {
     Ok(json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": shown,
     }))
-}
-
-/// What a simple JSON path such as `.spec.replicas` points at.
-fn path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.')
-        .filter(|part| !part.is_empty())
-        .try_fold(value, |value, part| value.get(part))
 }
 
 fn set_path(value: &mut Value, path: &str, new: Value) {
@@ -322,7 +319,7 @@ mod tests {
         let mut value = json!({"spec": {"a": 1}});
         set_path(&mut value, ".spec.workers.count", 3.into());
         assert_eq!(value, json!({"spec": {"a": 1, "workers": {"count": 3}}}));
-        assert_eq!(path(&value, ".spec.workers.count"), Some(&json!(3)));
-        assert_eq!(path(&value, ".spec.none"), None);
+        assert_eq!(at_path(&value, ".spec.workers.count"), Some(&json!(3)));
+        assert_eq!(at_path(&value, ".spec.none"), None);
     }
 }

@@ -124,31 +124,27 @@ impl Api {
         let resource = &call.resource;
         let dry = call.query.dry_run("UpdateOptions")?;
         let (mut sent, warnings) = object(call, call.strictness("UpdateOptions")?)?;
-        match meta(&sent, "name") {
-            "" => {
-                return Err(Failure::bad_request(format!(
-                    "the name of the object ({} based on URL) was undeterminable: name must be provided",
-                    call.name
-                )));
-            }
-            name if name != call.name => return Err(misnamed(name, &call.name)),
-            _ => {}
-        }
+        check_name(&sent, &call.name)?;
         settle_namespace(call, &mut sent)?;
         let version = meta(&sent, "resourceVersion");
         if !version.is_empty() && version.parse::<u64>().is_err() {
             let why = format!("strconv.ParseUint: parsing \"{version}\": invalid syntax");
             return Err(Failure::new(500, "", why));
         }
-        if resource.custom.is_some() && meta(&sent, "resourceVersion").is_empty() {
+        if !resource.unconditional() && meta(&sent, "resourceVersion").is_empty() {
             let cause = Cause {
                 reason: "FieldValueInvalid",
                 message: "Invalid value: 0: must be specified for an update".to_owned(),
                 field: "metadata.resourceVersion".to_owned(),
             };
-            // A custom resource that does not exist is still not found.
+            // One that does not exist is still not found.
             if self.get(resource, &call.key()).is_some() {
-                return Err(Failure::invalid(&resource.group, &resource.kind, &call.name, &[cause]));
+                return Err(Failure::invalid(
+                    &resource.group,
+                    &resource.plural,
+                    &call.name,
+                    &[cause],
+                ));
             }
         }
         if resource.group == "events.k8s.io" {
@@ -202,10 +198,7 @@ impl Api {
                     return Err(Failure::unprocessable_patch());
                 }
                 same_kind(resource, &mut document)?;
-                let name = meta(&document, "name");
-                if name != call.name {
-                    return Err(misnamed(name, &call.name));
-                }
+                check_name(&document, &call.name)?;
                 settle_namespace(call, &mut document)?;
                 warnings = match mistyped(resource, &document) {
                     Some(why) => Err(why),
@@ -322,8 +315,15 @@ impl Api {
     }
 }
 
-fn misnamed(name: &str, expected: &str) -> Failure {
-    Failure::bad_request(format!(
-        "the name of the object ({name}) does not match the name on the URL ({expected})"
-    ))
+/// The object must have the name that the path says.
+fn check_name(object: &Value, expected: &str) -> Outcome<()> {
+    match meta(object, "name") {
+        name if name == expected => Ok(()),
+        "" => Err(Failure::bad_request(format!(
+            "the name of the object ({expected} based on URL) was undeterminable: name must be provided"
+        ))),
+        name => Err(Failure::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({expected})"
+        ))),
+    }
 }

@@ -204,10 +204,7 @@ impl Stream {
     async fn send_state(&mut self, bookmark: bool) -> Result<(), Over> {
         let (objects, revision) = {
             let store = self.api.store.lock();
-            (
-                store.list(&self.call.resource.storage, namespace(&self.call)),
-                store.revision(),
-            )
+            (self.selection.candidates(&store, &self.call), store.revision())
         };
         if self.api.durable(revision).await.is_err() {
             return Err(Over);
@@ -374,5 +371,80 @@ impl Out {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Over),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Wanted;
+    use crate::disk::Bell;
+    use crate::query::Query;
+    use crate::store::{Expect, Memory, Store, key};
+
+    /// A watch of ConfigMaps from revision 1 on, of a server that remembers two events.
+    async fn watch_after(puts: usize) -> Vec<Value> {
+        let memory = Memory {
+            events: 2,
+            age: u64::MAX,
+            bytes: usize::MAX,
+        };
+        let stop = tokio_util::sync::CancellationToken::new();
+        let api = Arc::new(Api::new(Store::new(0, memory), Arc::new(Bell::new(0)), None, stop));
+        let resource = api.builtin("", "v1", "configmaps").unwrap();
+        for n in 0..puts {
+            let mut store = api.store.lock();
+            let value = json!({"metadata": {"name": n.to_string(), "namespace": "a"}});
+            let object = store
+                .put(&resource.storage, &key("a", &n.to_string()), value, Expect::Absent, 0)
+                .unwrap();
+            api.bell.ring(object.revision, [&resource.storage]);
+        }
+        let call = Call {
+            resource,
+            namespace: "a".to_owned(),
+            name: String::new(),
+            query: Query::parse("watch=true&resourceVersion=1&timeoutSeconds=1"),
+            wanted: Wanted::JSON,
+            content_type: String::new(),
+            body: Bytes::new(),
+        };
+        let body = api
+            .watch(call)
+            .await
+            .unwrap()
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes();
+        body.split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_the_forgotten_past_is_told_to_start_again() {
+        let lines = watch_after(4).await;
+        assert_eq!(lines.len(), 1);
+        assert_eq!(
+            (
+                &lines[0]["type"],
+                &lines[0]["object"]["code"],
+                &lines[0]["object"]["reason"]
+            ),
+            (&json!("ERROR"), &json!(410), &json!("Expired"))
+        );
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_what_is_remembered_gets_it() {
+        let lines = watch_after(3).await;
+        let names: Vec<_> = lines
+            .iter()
+            .map(|line| line["object"]["metadata"]["name"].clone())
+            .collect();
+        assert_eq!(names, ["1", "2"]);
     }
 }

@@ -2,12 +2,14 @@
 //! what upstream's validation refuses.
 //!
 //! The store's order on a write is: [`Schema::decode_error`](super::schema::Schema::decode_error),
-//! unknown fields, [`Schema::prune`](super::schema::Schema::prune), on creation [`admit`], then
+//! unknown fields, on creation [`admit`], [`Schema::prune`](super::schema::Schema::prune),
 //! [`default`], then [`validate`].
 
 mod admission;
 mod check;
 mod defaults;
+mod definition_checks;
+mod object_checks;
 mod pod_checks;
 mod pod_defaults;
 mod workload_checks;

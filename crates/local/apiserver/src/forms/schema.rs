@@ -12,7 +12,7 @@ mod decode;
 mod fill;
 mod formats;
 
-pub use builtin::{Group, Resource, builtin, definition, groups, has_group};
+pub use builtin::{Group, Resource, builtin, definition, definition_name, groups, has_group};
 pub use crd::from_crd;
 
 use serde_json::Value;

@@ -147,3 +147,13 @@ fn no_finalizer_is_added_to_what_is_being_deleted() {
         failure.message
     );
 }
+
+#[test]
+fn a_pod_s_addresses_follow_its_address() {
+    let mut pod = json!({"status": {"podIP": "127.0.0.5"}});
+    same_addresses(&mut pod);
+    assert_eq!(pod["status"]["podIPs"], json!([{"ip": "127.0.0.5"}]));
+    pod["status"]["podIP"] = "127.0.0.6".into();
+    same_addresses(&mut pod);
+    assert_eq!(pod["status"]["podIPs"], json!([{"ip": "127.0.0.6"}]));
+}

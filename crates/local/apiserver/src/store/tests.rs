@@ -15,6 +15,7 @@ fn store() -> Store {
         Memory {
             events: 1000,
             age: 1_000_000,
+            bytes: usize::MAX,
         },
     )
 }
@@ -64,7 +65,14 @@ fn a_namespace_is_listed_without_its_namesakes() {
 
 #[test]
 fn forgotten_and_future_revisions_are_told_apart() {
-    let mut store = Store::new(10, Memory { events: 2, age: 100 });
+    let mut store = Store::new(
+        10,
+        Memory {
+            events: 2,
+            age: 100,
+            bytes: usize::MAX,
+        },
+    );
     let (pods, x) = (Arc::from(PODS), key("", "x"));
     assert_eq!(
         store.since(PODS, 9, u64::MAX, 9).unwrap_err(),
@@ -109,7 +117,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 type State = BTreeMap<String, Value>;
 
-fn state(list: Vec<(Arc<str>, Arc<Object>)>) -> State {
+fn state(list: Listed) -> State {
     list.into_iter()
         .map(|(key, object)| (key.to_string(), object.value.clone()))
         .collect()
@@ -173,8 +181,8 @@ proptest! {
     }
 
     #[test]
-    fn the_past_is_bounded_and_what_remains_is_whole(steps in steps(), events in 1usize..6) {
-        let mut store = Store::new(0, Memory { events, age: 20 });
+    fn the_past_is_bounded_and_what_remains_is_whole(steps in steps(), events in 1usize..6, bytes in 100usize..400) {
+        let mut store = Store::new(0, Memory { events, age: 20, bytes });
         let history = run(&mut store, &steps);
         for (revision, states) in (0u64..).zip(&history) {
             match store.list_at("pods", None, revision) {
@@ -185,5 +193,10 @@ proptest! {
         }
         prop_assert!(store.since("pods", store.revision(), u64::MAX, 9).unwrap().is_empty());
         prop_assert!(store.tables.values().all(|table| table.log.len() <= events));
+        for table in store.tables.values() {
+            let kept: usize = table.log.iter().map(|event| event.object.json().len()).sum();
+            prop_assert_eq!(kept, table.bytes);
+            prop_assert!(kept <= bytes);
+        }
     }
 }

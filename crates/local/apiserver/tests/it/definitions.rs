@@ -81,7 +81,7 @@ fn widgets(running: &apiserver::Running) -> Api<DynamicObject> {
     )
 }
 
-fn widget(name: &str, spec: Value) -> DynamicObject {
+fn widget(name: &str, spec: &Value) -> DynamicObject {
     from_json(json!({"apiVersion": "tests.dev/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec}))
 }
 
@@ -92,14 +92,17 @@ async fn custom_objects_are_defaulted_pruned_validated_and_scaled() {
     create(&definitions, widget_definition()).await;
     let widgets = widgets(&running);
     let made = widgets
-        .create(&PostParams::default(), &widget("w", json!({"colour": "red", "bad": 1})))
+        .create(
+            &PostParams::default(),
+            &widget("w", &json!({"colour": "red", "bad": 1})),
+        )
         .await
         .unwrap();
     assert_eq!(made.data["spec"], json!({"colour": "red", "size": 1}));
     assert_eq!(made.metadata.generation, Some(1));
 
     let wrong = widgets
-        .create(&PostParams::default(), &widget("x", json!({"size": -1})))
+        .create(&PostParams::default(), &widget("x", &json!({"size": -1})))
         .await
         .unwrap_err();
     let kube::Error::Api(status) = wrong else {
@@ -124,7 +127,7 @@ async fn custom_objects_are_defaulted_pruned_validated_and_scaled() {
     assert_eq!(widgets.get("w").await.unwrap().metadata.generation, Some(2));
 
     let unversioned = widgets
-        .replace("w", &PostParams::default(), &widget("w", json!({})))
+        .replace("w", &PostParams::default(), &widget("w", &json!({})))
         .await
         .unwrap_err();
     assert!(matches!(unversioned, kube::Error::Api(status) if status.code == 422));
@@ -142,7 +145,7 @@ async fn a_definition_takes_its_objects_along() {
     create(&definitions, widget_definition()).await;
     let widgets = widgets(&running);
     widgets
-        .create(&PostParams::default(), &widget("w", json!({})))
+        .create(&PostParams::default(), &widget("w", &json!({})))
         .await
         .unwrap();
     definitions

@@ -97,6 +97,16 @@ async fn entering_and_leaving_a_selection_is_added_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_watch_of_one_name_sees_that_one_alone() {
+    let running = start().await;
+    let maps = api::<ConfigMap>(&running);
+    create(&maps, config_map("a")).await;
+    create(&maps, config_map("b")).await;
+    let path = format!("{MAPS}?watch=true&timeoutSeconds=1&fieldSelector=metadata.name=b");
+    assert_eq!(kinds(&watched(&running, &path, "").await), [("ADDED", "b")]);
+}
+
+#[tokio::test]
 async fn initial_events_end_with_a_bookmark_that_says_so() {
     let running = start().await;
     create(&api::<ConfigMap>(&running), config_map("c")).await;
@@ -133,23 +143,6 @@ async fn a_table_watch_tells_its_columns_once() {
     assert!(lines[0]["object"]["columnDefinitions"].is_array());
     assert!(lines[1]["object"]["columnDefinitions"].is_null());
     assert_eq!(lines[1]["object"]["rows"][0]["object"]["metadata"]["name"], "b");
-}
-
-#[tokio::test]
-async fn a_watcher_that_asks_for_the_forgotten_past_is_told_to_start_again() {
-    let running = start().await;
-    let maps = api::<ConfigMap>(&running);
-    let made = create(&maps, config_map("c")).await;
-    let version = made.metadata.resource_version.unwrap();
-    for n in 0..=apiserver::limits::EVENTS {
-        let patch = json!({"data": {"n": n.to_string()}});
-        maps.patch("c", &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .unwrap();
-    }
-    let mut events = maps.watch(&WatchParams::default(), &version).await.unwrap().boxed();
-    let first = timeout(SOON, events.try_next()).await.unwrap().unwrap().unwrap();
-    assert!(matches!(first, WatchEvent::Error(status) if status.code == 410 && status.reason == "Expired"));
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::api::Api;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{JSON, api, client, config_map, create, start, watched, wire};
+use crate::support::{JSON, api, client, config_map, create, start, wire};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -17,6 +17,15 @@ async fn errors_have_the_codes_and_reasons_that_clients_match_on() {
     let cases: &[(&str, &str, &str, &str, u16, &str)] = &[
         ("GET", &format!("{MAPS}/zzz"), "", "", 404, "NotFound"),
         ("GET", "/api/v1/nothings", "", "", 404, "NotFound"),
+        (
+            "GET",
+            "/api/v1/namespaces/default%2Fx/configmaps/c",
+            "",
+            "",
+            400,
+            "BadRequest",
+        ),
+        ("GET", &format!("{MAPS}/.."), "", "", 400, "BadRequest"),
         ("GET", "/apis/apps/v9", "", "", 404, "NotFound"),
         ("POST", MAPS, JSON, "garbage", 400, "BadRequest"),
         ("POST", MAPS, JSON, "[]", 400, "BadRequest"),
@@ -298,12 +307,43 @@ async fn logs_come_from_the_kubelet_of_the_pod_s_node() {
 }
 
 #[tokio::test]
-async fn a_watch_of_one_object_sees_that_one_alone() {
+async fn a_list_goes_on_after_its_snapshot_is_forgotten_only_if_asked_to() {
     let running = start().await;
     let maps = api::<ConfigMap>(&running);
-    create(&maps, config_map("a")).await;
-    create(&maps, config_map("b")).await;
-    let lines: Vec<Value> = watched(&running, &format!("{MAPS}/b?watch=true&timeoutSeconds=1"), "").await;
-    assert_eq!(lines.len(), 1);
-    assert_eq!(lines[0]["object"]["metadata"]["name"], "b");
+    for name in ["a", "b", "c"] {
+        create(&maps, config_map(name)).await;
+    }
+    let token = r#"{"v":"meta.k8s.io/v1","rv":0,"start":"default/b"}"#;
+    let token = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, token);
+    let rest = wire(&running, "GET", &format!("{MAPS}?continue={token}"), "", b"")
+        .await
+        .json();
+    let names: Vec<_> = rest["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["metadata"]["name"])
+        .collect();
+    assert_eq!(names, ["b", "c"]);
+}
+
+#[tokio::test]
+async fn big_answers_are_compressed_when_asked_and_watches_never() {
+    let running = start().await;
+    let maps = api::<ConfigMap>(&running);
+    let big = "x".repeat(apiserver::limits::GZIP);
+    create(&maps, json!({"metadata": {"name": "big"}, "data": {"k": big}})).await;
+    let accept = "Accept-Encoding: gzip\r\n";
+    let list = wire(&running, "GET", MAPS, accept, b"").await;
+    assert_eq!(list.header("Content-Encoding"), Some("gzip"));
+    assert!(list.body.len() < apiserver::limits::GZIP / 10);
+    let watch = wire(
+        &running,
+        "GET",
+        &format!("{MAPS}?watch=true&timeoutSeconds=1"),
+        accept,
+        b"",
+    )
+    .await;
+    assert_eq!(watch.header("Content-Encoding"), None);
 }

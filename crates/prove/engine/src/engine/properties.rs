@@ -4,6 +4,9 @@ use super::*;
 use crate::step_time::{Linear, StepTime};
 use proptest::prelude::*;
 
+/// The smaller constant of the step time below.
+const SHORTEST_STEP: Duration = Duration::from_millis(4);
+
 #[derive(Clone, Debug)]
 struct Planned {
     at_ms: u64,
@@ -157,12 +160,11 @@ proptest! {
                     if index == 1 {
                         let plan = &load[id as usize];
                         prop_assert_eq!(gap, now.since(Instant::from_millis(plan.at_ms)));
-                        if !config.prefix_caching {
-                            let bound = Work { tokens: plan.prompt, prefill_tokens: plan.prompt, ..Work::default() };
-                            let fastest = if plan.prompt > 1 { config.step_time.of(&bound).mul_f64(0.5) } else { Duration::ZERO };
-                            // Chunks of one token cost a decode slot each, which is no cheaper than half.
-                            prop_assert!(gap >= fastest.min(Duration::from_millis(4)), "{:?} < {:?}", gap, fastest);
-                        }
+                        // No step is shorter than its constant, and a prompt
+                        // that is not cached takes as many as it has chunks.
+                        let widest = config.max_num_batched_tokens.min(config.long_prefill_token_threshold.unwrap_or(60));
+                        let chunks = if config.prefix_caching { 1 } else { plan.prompt.div_ceil(widest) };
+                        prop_assert!(gap >= SHORTEST_STEP * chunks, "{:?} for {} chunks", gap, chunks);
                     }
                 }
                 Event::Finished { id, summary } => {

@@ -1,7 +1,6 @@
 //! A server for one test, and a client that says what it sends.
 
 use bytes::Bytes;
-use clap::Parser;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -17,17 +16,10 @@ use tokio_util::sync::CancellationToken;
 /// Nothing here takes longer, however busy the machine is.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-#[derive(Parser)]
-#[command(args_override_self = true)]
-struct Command {
-    #[command(flatten)]
-    args: Args,
-}
-
 /// Starts a server on a free port with the flags of `line`.
 pub(crate) async fn serve(line: &str) -> Running {
-    let flags = ["sim", "--port", "0"].into_iter().chain(line.split_whitespace());
-    modelserver::start(Command::parse_from(flags).args, CancellationToken::new())
+    let flags = ["--port", "0"].into_iter().chain(line.split_whitespace());
+    modelserver::start(Args::from_flags(flags).unwrap(), CancellationToken::new())
         .await
         .unwrap()
 }

@@ -11,7 +11,7 @@ const SHORT: &str = r#"{"prompt":"y","max_tokens":2,"ignore_eos":true}"#;
 
 #[tokio::test]
 async fn a_starting_server_says_so_until_it_serves() {
-    let server = quick("--startup 300ms").await;
+    let server = quick("--startup 2s").await;
     let loading = get(server.address, "/health").await;
     assert_eq!(loading.status(), 503);
     assert_eq!(post(server.address, "/v1/completions", SHORT).await.status(), 503);
@@ -28,7 +28,7 @@ async fn a_starting_server_says_so_until_it_serves() {
 
 #[tokio::test]
 async fn what_does_not_fit_waits_its_turn() {
-    let server = quick("--max-num-seqs 2 --step-alpha 5ms").await;
+    let server = quick("--max-num-seqs 2 --step-alpha 20ms").await;
     let mut asking = Vec::new();
     for _ in 0..6 {
         let address = server.address;
@@ -44,9 +44,9 @@ async fn what_does_not_fit_waits_its_turn() {
     for one in asking {
         assert_eq!(one.await.unwrap()["usage"]["completion_tokens"], 40);
     }
-    // Two rounds of 40 steps of 5 ms passed before the last two began.
+    // One round of 40 steps of 20 ms passed before two began, two before the last.
     let queued = metric(server.address, "vllm:request_queue_time_seconds_sum").await;
-    assert!(queued >= 2.0 * 0.2 + 2.0 * 0.4, "{queued}");
+    assert!(queued >= 2.0 * 0.8 + 2.0 * 1.6 - 0.1, "{queued}");
     assert_eq!(metric(server.address, WAITING).await, 0.0);
     server.stop().await;
 }
@@ -62,8 +62,8 @@ async fn speed_is_how_much_faster_time_goes() {
     assert!(took >= Duration::from_millis(990), "{took:?}");
     let itl = metric(server.address, "vllm:inter_token_latency_seconds_sum").await;
     assert!(
-        (itl - 1.0).abs() < 0.01,
-        "the clock of the metrics is the wall clock: {itl}"
+        (0.99..took.as_secs_f64()).contains(&itl),
+        "the clock of the metrics is the wall clock: {itl} of {took:?}"
     );
     server.stop().await;
 }
@@ -80,6 +80,9 @@ async fn a_client_that_leaves_frees_its_seat() {
     assert_eq!(behind.await.unwrap()["usage"]["completion_tokens"], 2);
     let aborted = "vllm:request_success_total{engine=\"0\",finished_reason=\"abort\",model_name=\"m\"}";
     until_metric(address, aborted, 1.0).await;
+
+    let ended = metric(address, "vllm:e2e_request_latency_seconds_count").await;
+    assert_eq!(ended, 1.0, "only the answer that was finished has a latency");
 
     // One that waits for a whole answer, and leaves before it.
     let body = LONG.replace(",\"stream\":true", "");
@@ -133,7 +136,7 @@ async fn a_sleeping_server_holds_requests_until_it_wakes() {
 
 #[tokio::test]
 async fn sleep_can_wait_for_what_runs_or_keep_it() {
-    let server = quick("").await;
+    let server = quick("--step-alpha 5ms").await;
     let address = server.address;
     let ask = move || {
         let body = r#"{"prompt":"x","max_tokens":200,"ignore_eos":true}"#;
@@ -201,16 +204,8 @@ async fn a_stopping_server_does_not_wait_for_ever() {
 #[tokio::test]
 async fn a_taken_port_names_the_flag() {
     let first = quick("").await;
-    let port = first.address.port();
-    let args = {
-        use clap::Parser;
-        #[derive(Parser)]
-        struct Command {
-            #[command(flatten)]
-            args: modelserver::Args,
-        }
-        Command::parse_from(["sim", "--port", &port.to_string()]).args
-    };
+    let port = first.address.port().to_string();
+    let args = modelserver::Args::from_flags(["--port", &port]).unwrap();
     let error = modelserver::start(args, tokio_util::sync::CancellationToken::new())
         .await
         .unwrap_err();
@@ -225,7 +220,11 @@ async fn step_times_are_those_of_the_hardware() {
     let body = r#"{"prompt":"the tide turns","max_tokens":50,"ignore_eos":true}"#;
     assert_eq!(post(server.address, "/v1/completions", body).await.status(), 200);
     let itl = metric(server.address, "vllm:inter_token_latency_seconds_sum").await / 49.0;
-    assert!((0.0070..0.0073).contains(&itl), "{itl}");
+    assert!(itl > 0.0070, "{itl}");
+    // A machine that stands still for a moment may spoil a few.
+    let within = "vllm:inter_token_latency_seconds_bucket{engine=\"0\",le=\"0.01\"";
+    let within = metric(server.address, within).await;
+    assert!(within >= 45.0, "{within} of 49 gaps below 10 ms");
     let ttft = metric(server.address, "vllm:time_to_first_token_seconds_sum").await;
     assert!(ttft >= 0.0150, "{ttft}");
     server.stop().await;

@@ -329,3 +329,6 @@ impl Core {
         signals
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,7 +63,7 @@ fn only_selected_ready_living_pods_take_requests() {
         (
             "not ready",
             pod("p", "qwen", |pod| {
-                pod["status"]["conditions"][0]["status"] = json!("False")
+                pod["status"]["conditions"][0]["status"] = json!("False");
             }),
             false,
         ),
@@ -85,7 +85,7 @@ fn only_selected_ready_living_pods_take_requests() {
         (
             "terminating",
             pod("p", "qwen", |pod| {
-                pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z")
+                pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
             }),
             false,
         ),
@@ -106,7 +106,7 @@ fn a_ready_pod_leaves_when_it_terminates_or_goes() {
         "nothing changed"
     );
     let terminating = pod("p", "qwen", |pod| {
-        pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z")
+        pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     });
     assert!(index.apply(Change::PodApplied(terminating)));
     assert!(pods(&index).is_empty());
@@ -120,7 +120,7 @@ fn slots_come_from_the_annotation_when_it_is_a_number() {
     for (written, slots) in [("7", Some(7)), (" 12 ", Some(12)), ("0", None), ("many", None)] {
         let mut index = with_pool();
         let annotated = pod("p", "qwen", |pod| {
-            pod["metadata"]["annotations"] = json!({"tidegate.dev/slots": written})
+            pod["metadata"]["annotations"] = json!({"tidegate.dev/slots": written});
         });
         index.apply(Change::PodApplied(annotated));
         assert_eq!(index.pools()[0].endpoints[0].slots, slots, "{written}");

@@ -11,7 +11,9 @@ use units::{Instant, Signal, Source};
 pub(super) fn endpoints(variants: &[Variant]) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
     for variant in variants {
-        let Some((settings, _)) = variant.decidable() else { continue };
+        let Some((settings, _)) = variant.decidable() else {
+            continue;
+        };
         for pod in variant.pods.iter().filter(|pod| pod.state == ReplicaState::Ready) {
             let Some(ip) = &pod.ip else { continue };
             endpoints.push(Endpoint {
@@ -35,21 +37,31 @@ pub(super) fn views(
     let mut demands: BTreeMap<ModelKey, (Signal<ModelDemand>, Vec<String>)> = BTreeMap::new();
     let mut views: BTreeMap<ModelKey, ModelView> = BTreeMap::new();
     for variant in variants {
-        let Some((settings, target)) = variant.decidable() else { continue };
+        let Some((settings, target)) = variant.decidable() else {
+            continue;
+        };
         let key = (variant.namespace.clone(), settings.model.clone());
-        let (demand, silent) =
-            demands.entry(key.clone()).or_insert_with(|| reading.demand(&key.0, &key.1, now));
+        let (demand, silent) = demands
+            .entry(key.clone())
+            .or_insert_with(|| reading.demand(&key.0, &key.1, now));
         let view = views.entry(key).or_insert_with(|| ModelView {
             model: settings.model.clone(),
             namespace: variant.namespace.clone(),
             gateway: if reading.configured() {
-                GatewayView::Present { demand: in_words_of_capacity(demand), silent: silent.clone() }
+                GatewayView::Present {
+                    demand: in_words_of_capacity(demand),
+                    silent: silent.clone(),
+                }
             } else {
                 GatewayView::Absent
             },
             variants: Vec::new(),
         });
-        let replicas = variant.pods.iter().map(|pod| replica(variant, pod, demand, scraper, now)).collect();
+        let replicas = variant
+            .pods
+            .iter()
+            .map(|pod| replica(variant, pod, demand, scraper, now))
+            .collect();
         view.variants.push(VariantView {
             name: variant.name.clone(),
             accelerator: variant.accelerator.clone(),
@@ -89,7 +101,12 @@ fn replica(
     scraper: &PodScraper,
     now: Instant,
 ) -> ReplicaView {
-    let mut view = ReplicaView::unknown(pod.name.as_str(), pod.state.clone(), now, "not asked: the Pod is not ready");
+    let mut view = ReplicaView::unknown(
+        pod.name.as_str(),
+        pod.state.clone(),
+        now,
+        "not asked: the Pod is not ready",
+    );
     if let Some(slots) = pod.slots {
         view.slots = Signal::observed(slots, now, Source::Replica);
     }
@@ -126,9 +143,15 @@ fn replica(
 
 /// A Pod's line in the gateways' ledger, by address, else by name.
 fn ledger_of<'a>(pod: &PodFacts, variant: &Variant, demand: &'a ModelDemand) -> Option<&'a EndpointLedger> {
-    let by_address = pod.ip.as_ref().and_then(|ip| demand.endpoints.get(&format!("{ip}:{}", pod.port)));
+    let by_address = pod
+        .ip
+        .as_ref()
+        .and_then(|ip| demand.endpoints.get(&format!("{ip}:{}", pod.port)));
     let full_name = format!("{}/{}", variant.namespace, pod.name);
     by_address.or_else(|| {
-        demand.endpoints.values().find(|ledger| ledger.pod == pod.name || ledger.pod == full_name)
+        demand
+            .endpoints
+            .values()
+            .find(|ledger| ledger.pod == pod.name || ledger.pod == full_name)
     })
 }

@@ -24,9 +24,9 @@ impl Notable {
     pub(super) fn is_new(&mut self, uid: &str, decided: &VariantDecision, now: Instant) -> bool {
         let told = self.0.entry(uid.to_owned()).or_default();
         if decided.from != decided.to {
-            let known = told.change.is_some_and(|(at, from, to)| {
-                (from, to) == (decided.from, decided.to) && now.since(at) < AGAIN
-            });
+            let known = told
+                .change
+                .is_some_and(|(at, from, to)| (from, to) == (decided.from, decided.to) && now.since(at) < AGAIN);
             if !known {
                 told.change = Some((now, decided.from, decided.to));
             }
@@ -37,7 +37,9 @@ impl Notable {
         if !is_obstacle(decided.reason) {
             return false;
         }
-        let known = told.obstacle.is_some_and(|(at, reason)| reason == decided.reason && now.since(at) < AGAIN);
+        let known = told
+            .obstacle
+            .is_some_and(|(at, reason)| reason == decided.reason && now.since(at) < AGAIN);
         // Seen again and again it stays known, and is told again only after a pause.
         told.obstacle = Some((now, decided.reason));
         !known
@@ -60,8 +62,18 @@ mod tests {
     use capacity::{Metrics, MetricsWord};
 
     fn decided(from: u32, to: u32, reason: Reason) -> VariantDecision {
-        let metrics = Metrics { word: MetricsWord::Found, says: String::new() };
-        VariantDecision { name: "v".into(), from, to, reason, sentence: String::new(), metrics }
+        let metrics = Metrics {
+            word: MetricsWord::Found,
+            says: String::new(),
+        };
+        VariantDecision {
+            name: "v".into(),
+            from,
+            to,
+            reason,
+            sentence: String::new(),
+            metrics,
+        }
     }
 
     #[test]
@@ -71,9 +83,15 @@ mod tests {
         let up = decided(1, 3, Reason::Saturated);
         assert!(notable.is_new("u", &up, at(1)));
         assert!(!notable.is_new("u", &up, at(2)), "waiting for somebody to act");
-        assert!(notable.is_new("u", &decided(1, 4, Reason::Saturated), at(3)), "another change");
+        assert!(
+            notable.is_new("u", &decided(1, 4, Reason::Saturated), at(3)),
+            "another change"
+        );
         assert!(!notable.is_new("u", &decided(4, 4, Reason::CoversDemand), at(4)));
-        assert!(notable.is_new("u", &decided(1, 4, Reason::Saturated), at(5)), "undone and decided again");
+        assert!(
+            notable.is_new("u", &decided(1, 4, Reason::Saturated), at(5)),
+            "undone and decided again"
+        );
     }
 
     #[test]

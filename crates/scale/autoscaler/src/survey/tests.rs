@@ -1,1 +1,102 @@
+use super::*;
+use serde_json::{Value, json};
 
+fn pod(status: &Value, annotations: &Value) -> Arc<Pod> {
+    let pod = json!({
+        "metadata": {"name": "p", "namespace": "n", "labels": {"app": "m"}, "annotations": annotations,
+            "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"containers": [{"name": "c", "ports": [{"containerPort": 9000}]}]},
+        "status": status,
+    });
+    Arc::new(serde_json::from_value(pod).unwrap())
+}
+
+fn second(text: &str) -> Instant {
+    instant_of(&Time(text.parse().unwrap()))
+}
+
+#[test]
+fn a_pod_is_ready_starting_or_taken_by_no_node() {
+    let created = second("2026-01-01T00:00:00Z");
+    let later = "2026-01-01T00:01:00Z";
+    let condition = |kind: &str, status: &str| {
+        json!({"conditions": [{"type": kind, "status": status, "lastTransitionTime": later,
+            "reason": "Unschedulable", "message": "0/2 nodes"}]})
+    };
+    let cases = [
+        (json!({}), ReplicaState::Pending { since: created }),
+        (condition("Ready", "True"), ReplicaState::Ready),
+        (
+            condition("Ready", "False"),
+            ReplicaState::Pending { since: second(later) },
+        ),
+        (
+            condition("PodScheduled", "False"),
+            ReplicaState::Unschedulable {
+                since: second(later),
+                why: "0/2 nodes".to_owned(),
+            },
+        ),
+        (
+            condition("PodScheduled", "True"),
+            ReplicaState::Pending { since: created },
+        ),
+    ];
+    for (status, expected) in cases {
+        assert_eq!(state(&pod(&status, &json!({}))), expected, "{status}");
+    }
+}
+
+#[test]
+fn the_port_is_the_pools_else_the_containers() {
+    let pool = |labels: Value| -> Arc<InferencePool> {
+        let pool = json!({"apiVersion": "inference.networking.k8s.io/v1", "kind": "InferencePool",
+            "metadata": {"name": "x", "namespace": "n"},
+            "spec": {"selector": {"matchLabels": labels}, "targetPorts": [{"number": 8123}]}});
+        Arc::new(serde_json::from_value(pool).unwrap())
+    };
+    let pod = pod(&json!({}), &json!({}));
+    assert_eq!(port(&pod, &[pool(json!({"app": "m"}))], "n"), 8123);
+    assert_eq!(port(&pod, &[pool(json!({"app": "other"}))], "n"), 9000);
+    assert_eq!(
+        port(&pod, &[pool(json!({}))], "n"),
+        9000,
+        "an empty selector selects nothing"
+    );
+    assert_eq!(port(&Pod::default(), &[], "n"), DEFAULT_PORT);
+}
+
+#[test]
+fn slots_come_from_the_annotation_if_they_are_a_number() {
+    for (annotation, slots) in [("16", Some(16.0)), ("0", None), ("many", None)] {
+        let pod = pod(&json!({}), &json!({SLOTS_ANNOTATION: annotation}));
+        assert_eq!(facts(&pod, &[], "n").slots, slots, "{annotation}");
+    }
+}
+
+#[test]
+fn pods_are_found_by_selector_in_their_namespace_only() {
+    let named = |name: &str, namespace: &str, app: &str, phase: &str| {
+        let pod = json!({"metadata": {"name": name, "namespace": namespace, "labels": {"app": app, "tier": "gpu"}},
+            "status": {"phase": phase}});
+        Arc::new(serde_json::from_value::<Pod>(pod).unwrap())
+    };
+    let index = PodIndex::of(vec![
+        named("b", "n", "m", "Running"),
+        named("a", "n", "m", "Pending"),
+        named("done", "n", "m", "Succeeded"),
+        named("c", "n", "x", "Running"),
+        named("d", "elsewhere", "m", "Running"),
+    ]);
+    for (selector, expected) in [
+        ("app=m", "ab"),
+        ("app in (m)", "ab"),
+        ("app in (m,x)", "abc"),
+        ("tier=gpu,app!=m", "c"),
+        ("app=none", ""),
+    ] {
+        let selector = crate::selector::parse(selector).unwrap();
+        let found: String = index.select("n", &selector).map(|pod| pod.name_any()).collect();
+        assert_eq!(found, expected, "{selector}");
+    }
+}

@@ -1,11 +1,15 @@
 //! The rules: each looks at one load and says what it needs.
 
-use super::{Load, Memory, Policy, Reason, RuleSaid, Verdict, count, number, percent, time};
+use super::{Load, Memory, Policy, Reason, RuleSaid, Targets, Verdict, count, number, percent, time};
 use units::Instant;
 
 /// Absorbs rounding: .65 and .75 in use leave exactly .10 spare, whatever the
 /// last bit says.
 const EPSILON: f64 = 1e-9;
+
+/// This share of all slots is asked for by more than chance: no waiting to see
+/// whether it lasts.
+const FAR_TOO_MUCH: f64 = 1.25;
 
 /// What the rules said.
 #[derive(Debug)]
@@ -23,20 +27,30 @@ pub(super) struct Said {
 }
 
 /// Asks every rule.
-pub(super) fn ask(load: &Load<'_>, policy: &Policy, memory: &Memory, _now: Instant) -> Said {
-    let have = load.live_capacity();
-    let all = [
-        kv_cache(load, policy, have),
-        waiting_inside(load, policy, have),
-        saturated_share(load, policy, have),
-        slots(load, policy, have),
+///
+/// `targets` are the replicas asked for, within bounds: what they come to is
+/// what there is to compare with.
+pub(super) fn ask(load: &Load<'_>, targets: &Targets, policy: &Policy, memory: &mut Memory, now: Instant) -> Said {
+    let have = Have {
+        slots: targets.live_capacity(load),
+        coming: targets.coming(load),
+    };
+    let lasting = &mut |rule, above, urgent| {
+        let lasts = memory.above_for(rule, above, now) >= policy.up_after;
+        above && (urgent || lasts)
+    };
+    let mut all = vec![
+        kv_cache(load, policy, have, lasting),
+        waiting_inside(load, policy, have, lasting),
+        saturated_share(load, policy, have, lasting),
+        slots(load, policy, have, lasting),
         queue_wait(load, policy, have),
-        lesson(load, memory, have),
     ];
+    all.push(lesson(load, memory, have));
     let mut said = Said {
         rules: Vec::new(),
         up: None,
-        needs: have,
+        needs: have.slots,
         needs_to_keep: 0.0,
         asked_from_zero: load.queued() > 0 || load.demand.is_some_and(|demand| demand.in_flight > 0),
     };
@@ -58,9 +72,19 @@ pub(super) fn ask(load: &Load<'_>, policy: &Policy, memory: &Memory, _now: Insta
         }
         causes.dedup();
         said.up = Some((reason, causes.join(", ")));
-        said.needs_to_keep = said.needs_to_keep.max(have);
+        said.needs_to_keep = said.needs_to_keep.max(have.slots);
     }
     said
+}
+
+/// Whether a load above its trigger counts: rule, above, urgent.
+type Lasting<'a> = &'a mut dyn FnMut(&'static str, bool, bool) -> bool;
+
+/// What there is: slots that serve or come, replicas on their way.
+#[derive(Clone, Copy)]
+struct Have {
+    slots: f64,
+    coming: u32,
 }
 
 struct Rule {
@@ -72,25 +96,42 @@ struct Rule {
 }
 
 fn rule(name: &'static str, verdict: Verdict, needs: Option<f64>, keep: f64, says: String) -> Rule {
-    Rule { said: RuleSaid { rule: name, verdict, needs, says }, keep, reason: Reason::Saturated, cause: None }
+    Rule {
+        said: RuleSaid {
+            rule: name,
+            verdict,
+            needs,
+            says,
+        },
+        keep,
+        reason: Reason::Saturated,
+        cause: None,
+    }
 }
 
 /// Up or, when a capacity below `have` would do, down.
-fn verdict(up: bool, keep: f64, have: f64) -> Verdict {
+fn verdict(up: bool, keep: f64, have: Have) -> Verdict {
     match () {
         () if up => Verdict::Up,
-        () if keep < have => Verdict::Down,
+        () if keep < have.slots => Verdict::Down,
         () => Verdict::Hold,
     }
 }
 
-fn kv_cache(load: &Load<'_>, policy: &Policy, have: f64) -> Rule {
+fn kv_cache(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> Rule {
     const NAME: &str = "KvCache";
     let Some(kv) = load.kv else {
-        return rule(NAME, Verdict::Unknown, None, 0.0, "no ready replica tells its KV cache".to_owned());
+        return rule(
+            NAME,
+            Verdict::Unknown,
+            None,
+            0.0,
+            "no ready replica tells its KV cache".to_owned(),
+        );
     };
     let limit = policy.kv_limit();
-    let up = kv.total > 0.0 && kv.total >= have * limit - EPSILON;
+    let above = kv.total > 0.0 && kv.total >= have.slots * limit - EPSILON;
+    let up = lasting(NAME, above, kv.total >= have.slots * policy.kv_cache_threshold);
     let needs = kv.total / policy.kv_target();
     let keep = kv.total / (limit * policy.after_down());
     let says = format!(
@@ -108,15 +149,22 @@ fn kv_cache(load: &Load<'_>, policy: &Policy, have: f64) -> Rule {
     rule
 }
 
-fn waiting_inside(load: &Load<'_>, policy: &Policy, have: f64) -> Rule {
+fn waiting_inside(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> Rule {
     const NAME: &str = "WaitingInside";
     let Some(waiting) = load.waiting else {
-        return rule(NAME, Verdict::Unknown, None, 0.0, "no ready replica tells its waiting requests".to_owned());
+        return rule(
+            NAME,
+            Verdict::Unknown,
+            None,
+            0.0,
+            "no ready replica tells its waiting requests".to_owned(),
+        );
     };
     let limit = policy.waiting_limit();
     // How many more this needs cannot be told from a queue's length, so it asks
     // for one at a time and waits for what is on its way.
-    let up = waiting.mean > limit + EPSILON && load.coming() == 0;
+    let above = waiting.mean > limit + EPSILON && have.coming == 0;
+    let up = lasting(NAME, above, waiting.mean >= policy.queue_length_threshold);
     let keep = waiting.total / (limit * policy.after_down());
     let says = format!(
         "{} requests wait inside each engine on average (most {}); more is asked for above {}",
@@ -124,39 +172,63 @@ fn waiting_inside(load: &Load<'_>, policy: &Policy, have: f64) -> Rule {
         number(waiting.max),
         number(limit)
     );
-    let mut rule = rule(NAME, verdict(up, keep, have), up.then(|| one_more(have)), keep, says);
+    let mut rule = rule(
+        NAME,
+        verdict(up, keep, have),
+        up.then(|| one_more(have.slots)),
+        keep,
+        says,
+    );
     rule.cause = Some(format!("{} waiting in each engine", number(waiting.mean)));
     rule
 }
 
-fn saturated_share(load: &Load<'_>, policy: &Policy, have: f64) -> Rule {
+fn saturated_share(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> Rule {
     const NAME: &str = "SaturatedShare";
     if load.judged == 0 {
-        return rule(NAME, Verdict::Unknown, None, 0.0, "no ready replica can be judged".to_owned());
+        return rule(
+            NAME,
+            Verdict::Unknown,
+            None,
+            0.0,
+            "no ready replica can be judged".to_owned(),
+        );
     }
     let share = load.saturated as f64 / load.judged as f64;
-    let up = share >= policy.saturated_share - EPSILON && load.coming() == 0;
+    let above = share >= policy.saturated_share - EPSILON && have.coming == 0;
+    let up = lasting(NAME, above, false);
     // While one is full, nothing is taken away, whatever the mean says.
-    let keep = if load.saturated > 0 { have } else { 0.0 };
+    let keep = if load.saturated > 0 { have.slots } else { 0.0 };
     let says = format!(
         "{} of {} saturated; more is asked for from {} on, and nothing is taken away while one is",
         load.saturated,
         count(load.judged, "replica is", "replicas are"),
         percent(policy.saturated_share)
     );
-    let mut rule = rule(NAME, verdict(up, keep, have), up.then(|| one_more(have)), keep, says);
-    rule.cause =
-        (load.saturated < load.judged).then(|| format!("{} of {} replicas full", load.saturated, load.judged));
+    let mut rule = rule(
+        NAME,
+        verdict(up, keep, have),
+        up.then(|| one_more(have.slots)),
+        keep,
+        says,
+    );
+    rule.cause = (load.saturated < load.judged).then(|| format!("{} of {} replicas full", load.saturated, load.judged));
     rule
 }
 
-fn slots(load: &Load<'_>, policy: &Policy, have: f64) -> Rule {
+fn slots(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> Rule {
     const NAME: &str = "Slots";
     let (true, Some(asked)) = (load.slots_known, load.slots_asked) else {
-        let says = if load.slots_known { "requests at replicas are not known" } else { "slots are not known" };
+        let says = if load.slots_known {
+            "requests at replicas are not known"
+        } else {
+            "slots are not known"
+        };
         return rule(NAME, Verdict::Unknown, None, 0.0, says.to_owned());
     };
-    let up = asked > have * policy.slot_trigger + EPSILON;
+    let above = asked > have.slots * policy.slot_trigger + EPSILON;
+    let urgent = asked > have.slots * FAR_TOO_MUCH || waits_long(load, policy);
+    let up = lasting(NAME, above, urgent);
     let needs = asked / policy.target_utilisation;
     let keep = asked / (policy.slot_trigger * policy.after_down());
     let says = format!(
@@ -164,41 +236,69 @@ fn slots(load: &Load<'_>, policy: &Policy, have: f64) -> Rule {
         number(asked),
         number(load.busy.unwrap_or(0.0)),
         load.queued(),
-        number(have),
-        number(have * policy.slot_trigger)
+        number(have.slots),
+        number(have.slots * policy.slot_trigger)
     );
     let mut rule = rule(NAME, verdict(up, keep, have), Some(needs), keep, says);
-    rule.cause =
-        Some(format!("{} of {} slots busy", number(load.busy.unwrap_or(0.0)), number(load.ready_capacity())));
+    rule.cause = Some(format!(
+        "{} of {} slots busy",
+        number(load.busy.unwrap_or(0.0)),
+        number(load.ready_capacity())
+    ));
     rule
 }
 
-fn queue_wait(load: &Load<'_>, policy: &Policy, have: f64) -> Rule {
+fn queue_wait(load: &Load<'_>, policy: &Policy, have: Have) -> Rule {
     const NAME: &str = "QueueWait";
     let Some(demand) = load.demand else {
-        return rule(NAME, Verdict::Unknown, None, 0.0, "no gateway tells its queue".to_owned());
+        return rule(
+            NAME,
+            Verdict::Unknown,
+            None,
+            0.0,
+            "no gateway tells its queue".to_owned(),
+        );
     };
-    let long = demand.queued > 0 && load.oldest_wait() >= policy.queue_wait;
-    let up = long && load.coming() == 0;
-    let keep = if demand.queued > 0 { have } else { 0.0 };
+    let up = waits_long(load, policy) && have.coming == 0;
+    let keep = if demand.queued > 0 { have.slots } else { 0.0 };
     let says = if demand.queued == 0 {
         "no request waits at the gateway".to_owned()
     } else {
-        format!("{}; more is asked for after {}", queue_words(load), time(policy.queue_wait))
+        format!(
+            "{}; more is asked for after {}",
+            queue_words(load),
+            time(policy.queue_wait)
+        )
     };
-    let mut rule = rule(NAME, verdict(up, keep, have), up.then(|| one_more(have)), keep, says);
+    let mut rule = rule(
+        NAME,
+        verdict(up, keep, have),
+        up.then(|| one_more(have.slots)),
+        keep,
+        says,
+    );
     rule.reason = Reason::QueueWaiting;
     rule
 }
 
-fn lesson(load: &Load<'_>, memory: &Memory, have: f64) -> Rule {
+fn waits_long(load: &Load<'_>, policy: &Policy) -> bool {
+    load.queued() > 0 && load.oldest_wait() >= policy.queue_wait
+}
+
+fn lesson(load: &Load<'_>, memory: &Memory, have: Have) -> Rule {
     let keep = memory.floor_for(load.measure());
     let says = if keep > 0.0 {
         format!("such a load did not fit on less than {} slots before", number(keep))
     } else {
         "no scale-down of such a load has failed".to_owned()
     };
-    rule("Lesson", verdict(false, keep, have), (keep > 0.0).then_some(keep), keep, says)
+    rule(
+        "Lesson",
+        verdict(false, keep, have),
+        (keep > 0.0).then_some(keep),
+        keep,
+        says,
+    )
 }
 
 /// Anything above what there is makes the plan add one replica.
@@ -222,7 +322,11 @@ pub(super) fn load_words(load: &Load<'_>) -> String {
     }
     match load.busy {
         Some(busy) if load.slots_known => {
-            parts.push(format!("{} of {} slots busy", number(busy), number(load.ready_capacity())));
+            parts.push(format!(
+                "{} of {} slots busy",
+                number(busy),
+                number(load.ready_capacity())
+            ));
         }
         Some(busy) => parts.push(format!("{} requests at replicas", number(busy))),
         None => {}
@@ -233,12 +337,15 @@ pub(super) fn load_words(load: &Load<'_>) -> String {
     if let Some(waiting) = load.waiting.filter(|waiting| waiting.max > 0.0) {
         parts.push(format!("{} waiting in each engine", number(waiting.mean)));
     }
-    if parts.is_empty() { "no load is known".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "no load is known".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 /// What would change the answer.
-pub(super) fn would_change(load: &Load<'_>, policy: &Policy, memory: &Memory, now: Instant) -> Vec<String> {
-    let have = load.live_capacity();
+pub(super) fn would_change(load: &Load<'_>, have: f64, policy: &Policy, memory: &Memory, now: Instant) -> Vec<String> {
     let mut changes = Vec::new();
     if load.wanted() == 0 {
         changes.push("up: a request held at the gateway".to_owned());
@@ -250,19 +357,33 @@ pub(super) fn would_change(load: &Load<'_>, policy: &Policy, memory: &Memory, no
     }
     if let Some(kv) = load.kv {
         let limit = percent(policy.kv_limit());
-        changes.push(format!("up: KV cache at {limit} or more on average (now {})", percent(kv.mean)));
+        changes.push(format!(
+            "up: KV cache at {limit} or more on average (now {})",
+            percent(kv.mean)
+        ));
     }
     if let Some(waiting) = load.waiting {
         let limit = number(policy.waiting_limit());
-        changes.push(format!("up: more than {limit} waiting in each engine (now {})", number(waiting.mean)));
+        changes.push(format!(
+            "up: more than {limit} waiting in each engine (now {})",
+            number(waiting.mean)
+        ));
     }
-    let least = load.stands.iter().filter(|stand| stand.ready > 0).map(|stand| stand.slots).reduce(f64::min);
+    let least = load
+        .stands
+        .iter()
+        .filter(|stand| stand.ready > 0)
+        .map(|stand| stand.slots)
+        .reduce(f64::min);
     if let Some(least) = least.filter(|least| load.ready_capacity() > *least)
         && load.slots_known
     {
         let fits = (load.ready_capacity() - least) * policy.slot_trigger * policy.after_down();
         let window = time(policy.down_after);
-        changes.push(format!("down: at most {} slots asked for during {window}, every signal fresh", number(fits)));
+        changes.push(format!(
+            "down: at most {} slots asked for during {window}, every signal fresh",
+            number(fits)
+        ));
     }
     if load.stands.iter().any(|stand| stand.variant.min == 0) {
         let (idle, after) = (time(memory.idle_for(now)), time(policy.zero_after));

@@ -1,1 +1,187 @@
+use super::*;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use wire::signals::EndpointSignals;
 
+fn pool(arrived: u64, queued: u64) -> PoolSignals {
+    PoolSignals {
+        models: vec!["m".to_owned()],
+        arrived,
+        queued,
+        oldest_wait_ms: (queued > 0).then_some(queued * 10),
+        in_flight: 2,
+        ..PoolSignals::default()
+    }
+}
+
+fn signals(started: u64, pools: &[(&str, PoolSignals)]) -> GatewaySignals {
+    let pools = pools
+        .iter()
+        .map(|(name, pool)| ((*name).to_owned(), pool.clone()))
+        .collect();
+    GatewaySignals {
+        started_unix_ms: started,
+        at_unix_ms: 0,
+        pools,
+    }
+}
+
+fn instance(name: &str, seen: &[(u64, GatewaySignals)]) -> Instance {
+    let mut instance = Instance {
+        name: name.to_owned(),
+        latest: None,
+        error: None,
+        pools: BTreeMap::new(),
+    };
+    for (second, signals) in seen {
+        instance.take_in(signals.clone(), Instant::from_secs(*second));
+    }
+    instance
+}
+
+fn reading(instances: Vec<Instance>) -> GatewayReading {
+    GatewayReading {
+        configured: true,
+        instances: Arc::new(Mutex::new(instances)),
+    }
+}
+
+const NOW: Instant = Instant::from_secs(110);
+
+#[test]
+fn gateways_add_up_and_the_oldest_answer_tells_the_age() {
+    let one = instance(
+        "a",
+        &[
+            (100, signals(1, &[("n/p", pool(10, 3))])),
+            (104, signals(1, &[("n/p", pool(50, 3))])),
+        ],
+    );
+    let other = instance("b", &[(102, signals(1, &[("n/p", pool(0, 5)), ("n/q", pool(7, 0))]))]);
+    let (demand, silent) = reading(vec![one, other]).demand("n", "m", NOW);
+    let seen = demand.last().unwrap();
+    assert_eq!((seen.at, seen.source), (Instant::from_secs(102), Source::Gateway));
+    assert_eq!(
+        (seen.value.queued, seen.value.in_flight, seen.value.arrived),
+        (8, 6, 57)
+    );
+    assert_eq!(seen.value.oldest_wait, Some(Duration::from_millis(50)));
+    assert_eq!(seen.value.arrival_rate, Some(10.0));
+    assert!(silent.is_empty());
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_is_named_and_never_counted_as_empty() {
+    let heard = || instance("a", &[(109, signals(1, &[("n/p", pool(1, 0))]))]);
+    let mut broken = heard();
+    broken.name = "b".to_owned();
+    broken.error = Some((NOW, "connection refused".to_owned()));
+    let (demand, silent) = reading(vec![heard(), broken]).demand("n", "m", NOW);
+    assert!(demand.last().is_some());
+    assert_eq!(silent, ["b"]);
+
+    let mut never = instance("c", &[]);
+    never.error = Some((NOW, "connection refused".to_owned()));
+    let (demand, silent) = reading(vec![never]).demand("n", "m", NOW);
+    assert_eq!(demand, Signal::missing(NOW, "connection refused"));
+    assert_eq!(silent, ["c"]);
+}
+
+#[test]
+fn a_model_no_pool_serves_is_missing_and_not_idle() {
+    let heard = || instance("a", &[(109, signals(1, &[("n/p", pool(1, 0))]))]);
+    for (namespace, model) in [("n", "other"), ("elsewhere", "m")] {
+        let (demand, _) = reading(vec![heard()]).demand(namespace, model, NOW);
+        let Signal::Missing { why, .. } = demand else {
+            panic!("{demand:?}")
+        };
+        assert!(why.contains("does an InferencePool name it?"), "{why}");
+    }
+}
+
+#[test]
+fn a_restarted_gateway_starts_its_rates_anew() {
+    let seen = [
+        (100, signals(1, &[("n/p", pool(1000, 0))])),
+        (104, signals(2, &[("n/p", pool(5, 0))])),
+    ];
+    let (demand, _) = reading(vec![instance("a", &seen)]).demand("n", "m", NOW);
+    assert_eq!(demand.last().unwrap().value.arrival_rate, None);
+}
+
+#[test]
+fn what_was_refused_never_left_an_endpoint() {
+    let with = |completed: u64, queue_full: u64, upstream_error: u64| PoolSignals {
+        completed,
+        failed: [
+            ("queue_full".to_owned(), queue_full),
+            ("upstream_error".to_owned(), upstream_error),
+        ]
+        .into(),
+        ..pool(0, 0)
+    };
+    let seen = [
+        (100, signals(1, &[("n/p", with(0, 0, 0))])),
+        (104, signals(1, &[("n/p", with(8, 100, 4))])),
+    ];
+    let (demand, _) = reading(vec![instance("a", &seen)]).demand("n", "m", NOW);
+    assert_eq!(demand.last().unwrap().value.completion_rate, Some(3.0));
+}
+
+#[test]
+fn latencies_are_of_the_last_seconds_only() {
+    let mut before = pool(0, 0);
+    (0..100).for_each(|_| before.ttft_ms.record(5000.0));
+    let mut after = before.clone();
+    (0..10).for_each(|_| after.ttft_ms.record(50.0));
+    let seen = [
+        (100, signals(1, &[("n/p", before)])),
+        (104, signals(1, &[("n/p", after)])),
+    ];
+    let (demand, _) = reading(vec![instance("a", &seen)]).demand("n", "m", NOW);
+    let (median, p99) = demand.last().unwrap().value.ttft_ms.unwrap();
+    assert!(median < 60.0 && p99 < 60.0, "{median} {p99}");
+    assert_eq!(demand.last().unwrap().value.itl_ms, None);
+}
+
+#[test]
+fn endpoints_of_two_gateways_share_the_replica() {
+    let with = |in_flight: u64, slots: u64| {
+        let endpoint = EndpointSignals {
+            pod: "p-1".to_owned(),
+            in_flight,
+            slots,
+            ..EndpointSignals::default()
+        };
+        PoolSignals {
+            endpoints: [("10.0.0.1:8000".to_owned(), endpoint)].into(),
+            ..pool(0, 0)
+        }
+    };
+    let one = instance("a", &[(109, signals(1, &[("n/p", with(3, 16))]))]);
+    let other = instance("b", &[(109, signals(1, &[("n/p", with(4, 16))]))]);
+    let (demand, _) = reading(vec![one, other]).demand("n", "m", NOW);
+    let expected = EndpointLedger {
+        pod: "p-1".to_owned(),
+        in_flight: 7,
+        slots: 16,
+    };
+    assert_eq!(demand.last().unwrap().value.endpoints["10.0.0.1:8000"], expected);
+}
+
+#[tokio::test]
+async fn a_gateway_in_process_is_asked_at_every_reading() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let counter = asked.clone();
+    let ask = move || signals(1, &[("n/p", pool(counter.fetch_add(1, SeqCst), 2))]);
+    let clock = Clock::start();
+    let stop = CancellationToken::new();
+    let reader = GatewayReader::start(GatewaySource::InProcess(Arc::new(ask)), clock, &stop);
+    for turn in 1..=3 {
+        let reading = reader.read();
+        assert!(reading.configured());
+        assert_eq!(reading.demand("n", "m", clock.now()).0.last().unwrap().value.queued, 2);
+        assert_eq!(asked.load(SeqCst), turn);
+    }
+    let none = GatewayReader::start(GatewaySource::None, clock, &stop);
+    assert!(!none.read().configured());
+}

@@ -1,1 +1,157 @@
+use super::*;
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
+const PAGE: &str = "vllm:num_requests_running{model_name=\"m\"} 3\nvllm:num_requests_waiting{model_name=\"m\"} 1\n\
+                    vllm:kv_cache_usage_perc{model_name=\"m\"} 0.5\nvllm:generation_tokens_total{model_name=\"m\"} 7\n";
+
+/// What a fake replica does with a connection.
+#[derive(Clone, Copy)]
+enum Does {
+    Answer(&'static str, usize),
+    Hang,
+}
+
+async fn replica(does: Does) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut hung = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            match does {
+                Does::Hang => hung.push(stream),
+                Does::Answer(page, times) => {
+                    let body = page.repeat(times);
+                    let mut head = [0; 2048];
+                    let _ = stream.read(&mut head).await;
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                        body.len()
+                    );
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                    let _ = stream.write_all(body.as_bytes()).await;
+                }
+            }
+        }
+    });
+    address
+}
+
+fn endpoint(pod: &str, address: SocketAddr) -> Endpoint {
+    Endpoint {
+        pod: pod.to_owned(),
+        address: address.ip().to_string(),
+        port: address.port(),
+        model: Some("m".to_owned()),
+    }
+}
+
+fn scraper(stop: &CancellationToken) -> PodScraper {
+    let config = ScrapeConfig {
+        deadline: Duration::from_millis(300),
+        max_body: 1000,
+        busy_interval: Duration::from_millis(20),
+        idle_interval: Duration::from_millis(20),
+        ..ScrapeConfig::default()
+    };
+    PodScraper::start(config, Clock::start(), stop.clone())
+}
+
+/// The signals of a Pod, once they are as wanted.
+async fn until(scraper: &PodScraper, pod: &str, holds: impl Fn(&ReplicaSignals) -> bool) -> ReplicaSignals {
+    let wait = async {
+        loop {
+            match scraper.signals(pod) {
+                Some(signals) if holds(&signals) => return signals,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_replica_is_read_again_and_again() {
+    let stop = CancellationToken::new();
+    let scraper = scraper(&stop);
+    scraper.set_endpoints(vec![endpoint("n/a", replica(Does::Answer(PAGE, 1)).await)]);
+    let signals = until(&scraper, "n/a", |signals| signals.token_rate.last().is_some()).await;
+    let values = [&signals.kv, &signals.running, &signals.waiting].map(|signal| signal.last().unwrap().value);
+    assert_eq!(values, [0.5, 3.0, 1.0]);
+    assert_eq!(signals.token_rate.last().unwrap().value, 0.0);
+    assert_eq!(signals.found.as_deref(), Some("vLLM (vllm:kv_cache_usage_perc)"));
+    assert!(scraper.health().asked >= 2 && scraper.health().failed == 0);
+    scraper.set_endpoints(Vec::new());
+    assert_eq!(scraper.signals("n/a"), None);
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn what_goes_wrong_is_missing_with_the_reason_and_hinders_nobody_else() {
+    let stop = CancellationToken::new();
+    let scraper = scraper(&stop);
+    let refused = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    scraper.set_endpoints(vec![
+        endpoint("n/good", replica(Does::Answer(PAGE, 1)).await),
+        endpoint("n/hangs", replica(Does::Hang).await),
+        endpoint("n/huge", replica(Does::Answer(PAGE, 20)).await),
+        endpoint("n/html", replica(Does::Answer("<html>", 1)).await),
+        endpoint("n/other", replica(Does::Answer("python_info 1\n", 1)).await),
+        endpoint("n/refuses", refused),
+    ]);
+    for (pod, why) in [
+        ("n/hangs", "no answer from"),
+        ("n/huge", "sent more than 1000 bytes"),
+        ("n/html", "is no metrics page: line 1, column 1"),
+        ("n/other", "no engine metrics"),
+        ("n/refuses", "refused"),
+    ] {
+        let signals = until(&scraper, pod, |signals| signals.error.is_some()).await;
+        let Signal::Missing { why: told, .. } = &signals.kv else {
+            panic!("{pod}: {signals:?}")
+        };
+        assert!(told.contains(why), "{pod}: {told}");
+    }
+    until(&scraper, "n/good", |signals| signals.kv.last().is_some()).await;
+    assert!(scraper.health().failed >= 5);
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_replica_at_a_new_address_starts_anew() {
+    let stop = CancellationToken::new();
+    let scraper = scraper(&stop);
+    scraper.set_endpoints(vec![endpoint("n/a", replica(Does::Answer(PAGE, 1)).await)]);
+    until(&scraper, "n/a", |signals| signals.kv.last().is_some()).await;
+    scraper.set_endpoints(vec![endpoint("n/a", replica(Does::Hang).await)]);
+    assert_eq!(scraper.signals("n/a").unwrap().kv.last(), None);
+    stop.cancel();
+}
+
+#[test]
+fn what_was_seen_ages_while_a_replica_is_silent() {
+    let mut entry = Entry {
+        endpoint: endpoint("n/a", "127.0.0.1:1".parse().unwrap()),
+        signals: ReplicaSignals::unasked(Instant::ZERO),
+        generated: CounterWindow::new(Duration::from_secs(10)),
+        due: Instant::ZERO,
+        asking: false,
+        generation: 0,
+    };
+    let page = wire::prom::parse::parse(PAGE.as_bytes()).unwrap();
+    assert!(
+        take_in(&mut entry, families::read(&page, Some("m")), Instant::from_secs(1)),
+        "busy"
+    );
+    assert!(
+        take_in(&mut entry, Err("gone".to_owned()), Instant::from_secs(2)),
+        "worth asking soon"
+    );
+    assert_eq!(entry.signals.kv.last().unwrap().at, Instant::from_secs(1));
+    assert_eq!(entry.signals.error.as_deref(), Some("gone"));
+}

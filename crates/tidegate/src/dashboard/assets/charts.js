@@ -125,7 +125,7 @@ export class Chart {
     const first = top;
     const shown = this.points.filter((point) => point.t >= this.now - SPAN - GAP);
     for (const lane of this.lanes) {
-      const head = this.narrow ? 40 : lane.roomy ? 18 : 6;
+      const head = this.narrow ? 54 : lane.roomy ? 18 : 6;
       lane.top = top + head;
       lane.bottom = lane.top + lane.height;
       this.lane(lane, shown);
@@ -150,7 +150,8 @@ export class Chart {
     rules(lane, y.ticks, right);
     lane.series.forEach((series, i) => {
       const runs = this.runs(points, rows[i], y);
-      set(series.line, "d", runs.map((run) => "M" + run.join("L")).join(""));
+      const silent = series.quiet && !series.area && !rows[i].some((value) => value > 0);
+      set(series.line, "d", silent ? "" : runs.map((run) => "M" + run.join("L")).join(""));
       if (series.fill) {
         const closed = (run) => `M${run[0].split(",")[0]},${lane.bottom}L${run.join("L")}L${run.at(-1).split(",")[0]},${lane.bottom}Z`;
         set(series.fill, "d", runs.filter((run) => run.length > 1).map(closed).join(""));
@@ -171,7 +172,7 @@ export class Chart {
       set(lane.over, "d", known ? this.band(points, worst, worst.map(() => limit), y) : "");
     }
     set(lane.head, "x", this.narrow ? 0 : LEFT);
-    set(lane.head, "y", lane.top - (this.narrow ? 26 : 8));
+    set(lane.head, "y", lane.top - (this.narrow ? 38 : 8));
     set(lane.head, "visibility", this.narrow || lane.roomy ? "visible" : "hidden");
   }
 
@@ -320,11 +321,13 @@ export class Chart {
   figures(lane, point) {
     const right = LEFT + this.inner;
     const known = lane.series.map((series) => ({ series, value: point ? series.value(point) : null }));
-    const shown = known.filter(({ series, value }) => !series.quiet || value > 0);
+    const amount = ({ series, value }) => (series.own && point ? series.own(point) : value);
+    const some = known.filter((entry) => !entry.series.quiet || amount(entry) > 0);
+    const shown = some.length ? some : known.slice(-1);
     for (const { series, value } of known) {
       const here = shown.some((other) => other.series === series);
       for (const node of [series.figure, series.name_]) set(node, "visibility", here ? "visible" : "hidden");
-      put(series.figure, lane.format(value));
+      put(series.figure, lane.format(series.own && point ? series.own(point) : value));
       set(series.dot, "visibility", value === null || !here ? "hidden" : "visible");
       if (value !== null && lane.y && point) {
         set(series.dot, "cx", this.x(point.t).toFixed(1));
@@ -336,7 +339,7 @@ export class Chart {
         const left = (i * this.width) / Math.max(2, shown.length);
         set(series.figure, "x", left);
         set(series.name_, "x", left + series.figure.getComputedTextLength() + 6);
-        for (const node of [series.figure, series.name_]) set(node, "y", lane.top - 8);
+        for (const node of [series.figure, series.name_]) set(node, "y", lane.top - 16);
       });
       return;
     }
@@ -379,7 +382,7 @@ function nice(value) {
 
 function linear(lane, rows) {
   const most = Math.max(lane.least, ...known(rows)) * 1.06;
-  const step = nice(most / 3);
+  const step = nice(most / (lane.height < 80 ? 2 : 3));
   const top = Math.ceil(most / step) * step;
   const y = (value) => lane.bottom - (value / top) * lane.height;
   y.ticks = [];

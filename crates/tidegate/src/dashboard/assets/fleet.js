@@ -37,6 +37,7 @@ function updateVariant(node, variant, now) {
   put(reason.children[0], variant.reason);
   put(reason.children[1], variant.sentence);
   const places = settle(variant);
+  list.classList.toggle("vacant", !variant.replicas.length);
   keyed(list, places, (place) => place.key, makeBerth, (berth, place) => updateBerth(berth, place, now));
 }
 

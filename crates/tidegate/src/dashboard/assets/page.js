@@ -6,7 +6,7 @@ import { clock, el, keyed, money, put, rate, round, set, span } from "./dom.js";
 import { drawFleet } from "./fleet.js";
 
 const SILENT_MS = 4_000;
-const KEPT = 302;
+const KEPT = 334;
 const $ = (id) => document.getElementById(id);
 
 let source = null;
@@ -85,18 +85,19 @@ document.addEventListener("visibilitychange", () => {
 const GLYPHS = {
   holding: "M4 12.5l5.5 5.5L20 6.5",
   serving: "M4 9q4-4 8 0t8 0M4 16q4-4 8 0t8 0",
-  behind: "M12 4v11M6.5 10.5L12 16l5.5-5.5M5 20h14",
-  starting: "M12 20V9M6.5 13.5L12 8l5.5 5.5M5 4h14",
+  behind: "M6 3.5h12M6 20.5h12M8 3.5c0 5 4 6 4 8.5s-4 3.5-4 8.5M16 3.5c0 5-4 6-4 8.5s4 3.5 4 8.5",
+  starting: "M12 3.5a8.5 8.5 0 1 1-8.5 8.5M12 7.5V12l3 2",
   broken: "M6 6l12 12M18 6L6 18",
   idle: "M4 12h16",
-  asleep: "M19 14.5A8 8 0 0 1 9.5 5a8 8 0 1 0 9.500 9.500z",
+  asleep: "M19 14.5A8 8 0 0 1 9.5 5a8 8 0 1 0 9.5 9.5z",
   empty: "M5 5h14v14H5z",
-  unknown: "M8 9a4 4 0 1 1 5.500 3.700Q12 13.400 12 15M12 19v.01",
-  lost: "M4 4l16 16M5 12a10 10 0 0 1 3-2M19 12a10 10 0 0 0-6-2.900M12 18v.01",
+  unknown: "M8 9a4 4 0 1 1 5.5 3.7Q12 13.4 12 15M12 19v.01",
+  lost: "M4 4l16 16M5 12a10 10 0 0 1 3-2M19 12a10 10 0 0 0-6-2.9M12 18v.01",
   wait: "M6 12v.01M12 12v.01M18 12v.01",
 };
 
-const NUMBERS = /(\d[\d.]*(?: (?:ms|s|min|h|\$\/h|%))?(?: \d+ (?:s|min))?)/;
+// Figures of the sentence itself: not those inside names or quoted reasons.
+const NUMBERS = /((?<![\w.-])\d[\d.]*(?![\w-])(?: (?:ms|s|min|h|\$\/h|%)(?!\w))?(?: \d+ (?:s|min)(?!\w))?)(?![^(]*\))/;
 let announced = "";
 
 function say(level, word, text) {
@@ -142,14 +143,14 @@ function drawStream() {
   if (!stream || (streamOf !== key && models.length)) {
     $("stream").replaceChildren();
     const queues = models.length > 1
-      ? models.map((model, i) => ({ name: model.name, kind: `queue band${i % 4}`, area: true, value: stacked(models.slice(0, i + 1).map((m) => m.pool)) })).reverse()
+      ? models.map((model, i) => ({ name: model.name, kind: `queue band${i % 4}`, area: true, quiet: true, value: stacked(models.slice(0, i + 1).map((m) => m.pool)), own: of(model.pool, QUEUED) })).reverse()
       : [{ name: "waiting", kind: "queue", area: true, value: sum(QUEUED) }];
     stream = new Chart($("stream"), [
       {
         title: "Requests per second", height: 124, least: 4, scale: "linear", format: rate, tick: (n) => `${n}/s`, between: ["arrivals", "answers"],
         series: [
-          { name: "answers", kind: "answers", area: true, value: sum(ANSWERS) },
           { name: "arrivals", kind: "arrivals", value: sum(ARRIVALS) },
+          { name: "answers", kind: "answers", area: true, value: sum(ANSWERS) },
           { name: "failures", kind: "failures", quiet: true, value: sum(FAILURES) },
         ],
       },
@@ -164,7 +165,9 @@ function drawLatency() {
   keyed($("latency"), state.models, (model) => model.pool, makeLatency, (node, model) => {
     put(node.firstElementChild, state.models.length > 1 ? model.name : "");
     node.model = model;
-    node.chart.update(points, state.now, decisions);
+    const told = points.some((point) => point.pools[model.pool]?.some((value, field) => field >= TTFT50 && value !== null));
+    node.classList.toggle("quiet", !told);
+    node.chart.update(points, state.now, decisions.filter((decision) => decision.model === model.name));
   });
   if (!state.models.length && !points.length) $("latency").dataset.empty = "The gateway has told of no model yet.";
   else delete $("latency").dataset.empty;
@@ -172,13 +175,13 @@ function drawLatency() {
 
 function makeLatency(model) {
   const host = el("div", { class: "chart" });
-  const node = el("div", { class: "model" }, el("h3"), host);
+  const node = el("div", { class: "model" }, el("h3"), el("p", { class: "none" }, "No answer in the last 5 minutes."), host);
   node.model = model;
   const lane = (title, least, limit, p50, p99) => ({
     title, height: 92, least, scale: "log", roomy: true, format: span, tick: round, limit: () => node.model[limit],
     series: [
-      { name: "p50", kind: "p50", value: of(model.pool, p50) },
       { name: "p99", kind: "p99", value: of(model.pool, p99) },
+      { name: "p50", kind: "p50", value: of(model.pool, p50) },
     ],
   });
   node.chart = new Chart(host, [
@@ -211,7 +214,7 @@ function drawFoot() {
   const [name, age, list] = foot.children;
   put(name, `Tidegate ${state.version}`);
   const { at, fresh, why } = state.signals;
-  put(age, at === null ? `No signal: ${why}` : fresh ? `Newest signal ${span(Math.max(0, state.now - at))} old` : `Newest signal of ${clock(at)}: ${why}`);
+  put(age, at === null ? `No signal: ${why}` : fresh ? `Newest signal ${state.now - at < 1000 ? "under 1 s" : span(state.now - at)} old` : `Newest signal of ${clock(at)}: ${why}`);
   const make = ({ name, value }) => {
     const link = /^https?:\/\//.test(value);
     return el("li", {}, el("span", {}, name), " ", link ? el("a", { href: value }, value.replace(/^https?:\/\//, "")) : el("code", {}, value));

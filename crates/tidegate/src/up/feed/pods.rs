@@ -45,7 +45,13 @@ pub(super) struct PodState {
 impl PodState {
     /// A Pod that the autoscaler has seen and the watch has not.
     pub(super) const fn unknown() -> Self {
-        Self { state: ReplicaState::Pending, reason: None, started_unix_ms: None, ready_unix_ms: None, restarts: 0 }
+        Self {
+            state: ReplicaState::Pending,
+            reason: None,
+            started_unix_ms: None,
+            ready_unix_ms: None,
+            restarts: 0,
+        }
     }
 
     /// Reads a Pod's status.
@@ -54,7 +60,10 @@ impl PodState {
         let Some(status) = &pod.status else { return found };
         let condition = |kind: &str| status.conditions.iter().flatten().find(|c| c.type_ == kind);
         let servers = status.container_statuses.as_deref().unwrap_or_default();
-        found.restarts = servers.iter().map(|server| u32::try_from(server.restart_count).unwrap_or(0)).sum();
+        found.restarts = servers
+            .iter()
+            .map(|server| u32::try_from(server.restart_count).unwrap_or(0))
+            .sum();
         found.started_unix_ms = servers.iter().filter_map(started).max();
         let ready = condition("Ready").filter(|ready| ready.status == "True");
         if pod.metadata.deletion_timestamp.is_some() {
@@ -85,12 +94,22 @@ fn unix_ms(time: Timestamp) -> u64 {
 
 /// Why nothing of the Pod runs or is about to, if so.
 fn failure(phase: Option<&str>, servers: &[ContainerStatus]) -> Option<String> {
-    let waiting = servers.iter().filter_map(|server| server.state.as_ref()?.waiting.as_ref());
+    let waiting = servers
+        .iter()
+        .filter_map(|server| server.state.as_ref()?.waiting.as_ref());
     let stuck = waiting.filter(|waiting| {
         let reason = waiting.reason.as_deref().unwrap_or_default();
         reason.ends_with("BackOff") || reason.ends_with("Error")
     });
-    let said = stuck.map(|waiting| waiting.message.clone().or_else(|| waiting.reason.clone()).unwrap_or_default()).next();
+    let said = stuck
+        .map(|waiting| {
+            waiting
+                .message
+                .clone()
+                .or_else(|| waiting.reason.clone())
+                .unwrap_or_default()
+        })
+        .next();
     said.or_else(|| (phase == Some("Failed")).then(|| "the Pod failed".to_owned()))
 }
 
@@ -100,7 +119,9 @@ mod tests {
     use serde_json::{Value, json};
 
     fn pod(spec: Value, status: Value) -> PodState {
-        PodState::of(&serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec, "status": status})).unwrap())
+        PodState::of(
+            &serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec, "status": status})).unwrap(),
+        )
     }
 
     #[test]
@@ -122,6 +143,9 @@ mod tests {
             assert_eq!(pod(spec, status.clone()).state, state, "{status}");
         }
         let failed = pod(placed, waits("CreateContainerError"));
-        assert_eq!((failed.reason.as_deref(), failed.restarts), (Some("command not found: vllm"), 3));
+        assert_eq!(
+            (failed.reason.as_deref(), failed.restarts),
+            (Some("command not found: vllm"), 3)
+        );
     }
 }

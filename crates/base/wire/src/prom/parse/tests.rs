@@ -65,7 +65,11 @@ fn an_error_names_the_line_and_the_column() {
         ("<html>", 1, 1, Problem::MetricName),
     ];
     for (page, line, column, problem) in cases {
-        assert_eq!(parse(page.as_bytes()), Err(ParseError { line, column, problem }), "{page:?}");
+        assert_eq!(
+            parse(page.as_bytes()),
+            Err(ParseError { line, column, problem }),
+            "{page:?}"
+        );
     }
     assert_eq!(parse(b"a 1\nb\xff 1").unwrap_err().problem, Problem::NotUtf8);
     assert_eq!(
@@ -76,9 +80,17 @@ fn an_error_names_the_line_and_the_column() {
 
 #[test]
 fn limits_are_kept_and_named() {
-    let limits = Limits { bytes: 64, line_bytes: 20, samples: 2, labels: 1 };
+    let limits = Limits {
+        bytes: 64,
+        line_bytes: 20,
+        samples: 2,
+        labels: 1,
+    };
     let problem = |page: &str| parse_within(page.as_bytes(), limits).unwrap_err().problem;
-    assert_eq!(problem(&"a 1\n".repeat(17)), Problem::PageTooLarge { size: 68, limit: 64 });
+    assert_eq!(
+        problem(&"a 1\n".repeat(17)),
+        Problem::PageTooLarge { size: 68, limit: 64 }
+    );
     assert_eq!(problem(&"a".repeat(21)), Problem::LineTooLong { size: 21, limit: 20 });
     assert_eq!(problem("a 1\na 1\na 1\n"), Problem::TooManySamples(2));
     assert_eq!(problem("a{b=\"\",c=\"\"} 1"), Problem::TooManyLabels(1));

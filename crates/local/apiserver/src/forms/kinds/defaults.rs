@@ -171,10 +171,7 @@ fn job(spec: &mut Map<String, Value>) {
         "TerminatingOrFailed"
     };
     fill_text(spec, "podReplacementPolicy", policy);
-    fill(spec, "manualSelector", Value::Null);
-    if spec["manualSelector"].is_null() {
-        spec.remove("manualSelector");
-    }
+    fill(spec, "manualSelector", false);
 }
 
 fn cron_job(object: &mut Value) {

@@ -61,6 +61,7 @@ struct Builtin {
     arena: Arc<Arena>,
     by_name: BTreeMap<String, usize>,
     by_gvk: BTreeMap<Gvk, usize>,
+    names: BTreeMap<usize, String>,
 }
 
 static BUILTIN: LazyLock<Builtin> = LazyLock::new(|| {
@@ -100,6 +101,12 @@ pub fn has_group(group: &str) -> bool {
 /// An OpenAPI definition of the table by its full name, such as `io.k8s.api.core.v1.Pod`.
 pub fn definition(name: &str) -> Option<&'static Value> {
     BUILTIN.table.definitions.get(name)
+}
+
+/// The full name of a kind's definition, such as `io.k8s.api.core.v1.Pod`.
+pub fn definition_name(gvk: &Gvk) -> Option<&'static str> {
+    let node = BUILTIN.by_gvk.get(gvk)?;
+    BUILTIN.names.get(node).map(String::as_str)
 }
 
 /// The schema of a built-in kind; `None` for kinds without one.
@@ -159,7 +166,9 @@ fn build(table: Table) -> Builtin {
         }
         arena.nodes[index] = node;
     }
+    let names = by_name.iter().map(|(name, node)| (*node, name.clone())).collect();
     Builtin {
+        names,
         table,
         arena: Arc::new(arena),
         by_name,

@@ -15,9 +15,22 @@ struct Spec {
 
 fn spec() -> impl Strategy<Value = Spec> {
     let replica = (0_u8..8, 0_u8..=100, 0_u8..30, 0_u8..10);
-    (0_u8..30, 0_u32..3, 0_u32..8, prop::option::of(1_u8..40), prop::collection::vec(replica, 0..6), 0_u32..3).prop_map(
-        |(cost, min, extra, slots, replicas, wanted_more)| Spec { cost, min, extra, slots, replicas, wanted_more },
+    (
+        0_u8..30,
+        0_u32..3,
+        0_u32..8,
+        prop::option::of(1_u8..40),
+        prop::collection::vec(replica, 0..6),
+        0_u32..3,
     )
+        .prop_map(|(cost, min, extra, slots, replicas, wanted_more)| Spec {
+            cost,
+            min,
+            extra,
+            slots,
+            replicas,
+            wanted_more,
+        })
 }
 
 fn variant(i: usize, spec: &Spec, load: f64) -> Variant {
@@ -32,7 +45,11 @@ fn variant(i: usize, spec: &Spec, load: f64) -> Variant {
             2 => variant.unschedulable(Duration::from_secs(u64::from(*running))),
             _ => {
                 let kv = (f64::from(*kv) / 100.0 * load).min(1.0);
-                variant.serving(kv, (f64::from(*running) * load).floor(), (f64::from(*waiting) * load).floor())
+                variant.serving(
+                    kv,
+                    (f64::from(*running) * load).floor(),
+                    (f64::from(*waiting) * load).floor(),
+                )
             }
         };
     }
@@ -61,19 +78,30 @@ fn scene(specs: &[Spec], gateway: Gateway, load: f64) -> Scene {
 }
 
 fn gateway() -> impl Strategy<Value = Gateway> {
-    prop::option::of((0_u64..60, 0_u64..5000, 0_u64..80, prop::option::of(0_u8..60), prop::option::of(0_u8..60)))
+    prop::option::of((
+        0_u64..60,
+        0_u64..5000,
+        0_u64..80,
+        prop::option::of(0_u8..60),
+        prop::option::of(0_u8..60),
+    ))
 }
 
 /// Carries a decision out: what is asked for changes, nothing else yet.
 fn carry_out(scene: &mut Scene, decision: &Decision) {
     for decided in &decision.variants {
-        let variant = scene.view.variants.iter_mut().find(|variant| variant.name == decided.name).unwrap();
+        let variant = scene
+            .view
+            .variants
+            .iter_mut()
+            .find(|variant| variant.name == decided.name)
+            .unwrap();
         variant.wanted = decided.to;
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn the_answer_is_within_bounds_and_explained(
@@ -97,6 +125,8 @@ proptest! {
         let first = scene.after(Duration::from_secs(wait));
         prop_assert_eq!(&first, &scene.decide(), "asked twice at one moment");
         carry_out(&mut scene, &first);
+        // From zero it is one replica first and the rest by demand.
+        prop_assume!(first.variants.iter().all(|variant| variant.reason != Reason::ScaleFromZero));
         let again = scene.decide();
         prop_assert!(!again.changes(), "{} THEN {}", first.sentence, again.sentence);
     }
@@ -135,9 +165,9 @@ proptest! {
 
     #[test]
     fn nothing_is_taken_away_while_a_replica_is_silent(
-        specs in prop::collection::vec(spec(), 1..4), gateway in gateway(),
+        mut specs in prop::collection::vec(spec(), 1..4), gateway in gateway(),
     ) {
-        prop_assume!(specs.iter().any(|spec| spec.replicas.iter().any(|replica| replica.0 == 0)));
+        specs[0].replicas.push((0, 0, 0, 0));
         let mut scene = scene(&specs, gateway, 1.0);
         let decision = scene.after(Duration::from_secs(100));
         for decided in &decision.variants {

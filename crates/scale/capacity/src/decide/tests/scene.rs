@@ -94,7 +94,10 @@ impl Variant {
 
     /// A replica no node takes since `age`.
     pub(in crate::decide) fn unschedulable(self, age: Duration) -> Self {
-        let state = ReplicaState::Unschedulable { since: self.1 - age, why: "0/2 nodes have a free GPU".to_owned() };
+        let state = ReplicaState::Unschedulable {
+            since: self.1 - age,
+            why: "0/2 nodes have a free GPU".to_owned(),
+        };
         let replica = ReplicaView::unknown(self.next_name(), state, self.1, "not ready");
         self.add(replica)
     }
@@ -119,14 +122,22 @@ impl Scene {
 
     pub(in crate::decide) fn gateway(mut self, demand: Demand) -> Self {
         let demand = Signal::observed(demand, self.now, Source::Gateway);
-        self.view.gateway = GatewayView::Present { demand, silent: Vec::new() };
+        self.view.gateway = GatewayView::Present {
+            demand,
+            silent: Vec::new(),
+        };
         self
     }
 
     /// A gateway with `queued` requests, the oldest waiting `wait`, and `in_flight`.
     pub(in crate::decide) fn queue(self, queued: u64, wait: Duration, in_flight: u64) -> Self {
         let oldest_wait = (queued > 0).then_some(wait);
-        self.gateway(Demand { queued, oldest_wait, in_flight, ..Demand::default() })
+        self.gateway(Demand {
+            queued,
+            oldest_wait,
+            in_flight,
+            ..Demand::default()
+        })
     }
 
     pub(in crate::decide) fn decide(&mut self) -> Decision {
@@ -171,7 +182,11 @@ impl Scene {
             ];
             signals.into_iter().for_each(renew);
         }
-        if let GatewayView::Present { demand: Signal::Observed(seen), .. } = &mut self.view.gateway {
+        if let GatewayView::Present {
+            demand: Signal::Observed(seen),
+            ..
+        } = &mut self.view.gateway
+        {
             seen.at += step;
         }
     }

@@ -1,0 +1,262 @@
+//! A fleet for tests: an embedded API, Deployments nobody rolls out, Pods that
+//! are only objects, and a metrics server for each.
+
+use autoscaler::{Config, Running};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+};
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+const NAMESPACE: &str = "default";
+/// Longest time anything here may take.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Ends with the test.
+pub struct Fleet {
+    client: Client,
+    _api: apiserver::Running,
+    stop: CancellationToken,
+    _stops: DropGuard,
+}
+
+/// A Pod's metrics, set from the test.
+pub struct FakePod(Arc<parking_lot::Mutex<Option<String>>>);
+
+impl FakePod {
+    /// What the page says from now on.
+    pub fn tell(&self, kv: f64, running: u32, waiting: u32) {
+        let page = format!(
+            "# TYPE vllm:kv_cache_usage_perc gauge\n\
+             vllm:kv_cache_usage_perc{{engine=\"0\",model_name=\"llama\"}} {kv}\n\
+             vllm:num_requests_running{{engine=\"0\",model_name=\"llama\"}} {running}\n\
+             vllm:num_requests_waiting{{engine=\"0\",model_name=\"llama\"}} {waiting}\n\
+             vllm:generation_tokens_total{{engine=\"0\",model_name=\"llama\"}} 100\n"
+        );
+        *self.0.lock() = Some(page);
+    }
+
+    /// Answers 503 from now on.
+    pub fn fall_silent(&self) {
+        *self.0.lock() = None;
+    }
+}
+
+fn read<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+impl Fleet {
+    pub async fn start() -> Self {
+        let options = apiserver::Options {
+            listen: ([127, 0, 0, 1], 0).into(),
+            data_dir: None,
+        };
+        let api = apiserver::serve(options).await.unwrap();
+        let uri = format!("http://{}", api.address).parse().unwrap();
+        let client = Client::try_from(kube::Config::new(uri)).unwrap();
+        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+        for crd in api::crds() {
+            crds.create(&PostParams::default(), &crd).await.unwrap();
+        }
+        let stop = CancellationToken::new();
+        let fleet = Self {
+            client,
+            _api: api,
+            _stops: stop.clone().drop_guard(),
+            stop,
+        };
+        fleet
+            .until("the kind", async || {
+                fleet.variants().list(&ListParams::default()).await.is_ok()
+            })
+            .await;
+        fleet
+    }
+
+    pub async fn autoscaler(&self, config: Config) -> Running {
+        let config = Config {
+            namespace: Some(NAMESPACE.to_owned()),
+            ..config
+        };
+        autoscaler::start(self.client.clone(), config, self.stop.child_token())
+            .await
+            .unwrap()
+    }
+
+    fn variants(&self) -> Api<DynamicObject> {
+        let gvk = GroupVersionKind::gvk("llmd.ai", "v1alpha1", "VariantAutoscaling");
+        let resource = ApiResource::from_gvk_with_plural(&gvk, "variantautoscalings");
+        Api::namespaced_with(self.client.clone(), NAMESPACE, &resource)
+    }
+
+    fn deployments(&self) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    pub async fn deployment(&self, name: &str, replicas: i32) {
+        let deployment = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": {"app": name}},
+                "template": {
+                    "metadata": {"labels": {"app": name}},
+                    "spec": {
+                        "nodeSelector": {"nvidia.com/gpu.product": "L4"},
+                        "containers": [{"name": "engine", "image": "engine"}],
+                    },
+                },
+            },
+        });
+        self.deployments()
+            .create(&PostParams::default(), &read(deployment))
+            .await
+            .unwrap();
+    }
+
+    /// A VariantAutoscaling for the Deployment of its name.
+    pub async fn variant(&self, name: &str, model: &str, more: Value) {
+        let mut spec = json!({"modelID": model, "scaleTargetRef": {"kind": "Deployment", "name": name}});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let object = json!({"apiVersion": "llmd.ai/v1alpha1", "kind": "VariantAutoscaling",
+            "metadata": {"name": name}, "spec": spec});
+        self.variants()
+            .create(&PostParams::default(), &read(object))
+            .await
+            .unwrap();
+    }
+
+    pub async fn patch(&self, name: &str, patch: Value) {
+        self.variants()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    pub async fn remove_variant(&self, name: &str) {
+        self.variants().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    pub async fn get(&self, name: &str) -> Value {
+        serde_json::to_value(self.variants().get(name).await.unwrap()).unwrap()
+    }
+
+    pub async fn replicas(&self, deployment: &str) -> i32 {
+        self.deployments()
+            .get(deployment)
+            .await
+            .unwrap()
+            .spec
+            .unwrap()
+            .replicas
+            .unwrap_or(0)
+    }
+
+    /// A ready Pod of a Deployment, with a metrics server of its own.
+    pub async fn pod(&self, app: &str, name: &str) -> FakePod {
+        static NEXT: AtomicU16 = AtomicU16::new(1);
+        let page = Arc::new(parking_lot::Mutex::new(None));
+        let address = [127, 77, 0, u8::try_from(NEXT.fetch_add(1, SeqCst)).unwrap()];
+        let listener = TcpListener::bind(SocketAddr::from((address, 0))).await.unwrap();
+        let bound = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, page.clone(), self.stop.clone()));
+
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": app}},
+            "spec": {"containers": [{"name": "engine", "image": "engine",
+                "ports": [{"containerPort": bound.port()}]}]},
+        });
+        pods.create(&PostParams::default(), &read(pod)).await.unwrap();
+        let status = json!({"status": {
+            "phase": "Running", "podIP": bound.ip().to_string(), "podIPs": [{"ip": bound.ip().to_string()}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }});
+        pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await
+            .unwrap();
+        FakePod(page)
+    }
+
+    /// Reason and message of the Events on a VariantAutoscaling.
+    pub async fn events(&self, variant: &str) -> Vec<(String, String)> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let about = |event: &Event| {
+            event.involved_object.kind.as_deref() == Some("VariantAutoscaling")
+                && event.involved_object.name.as_deref() == Some(variant)
+        };
+        let listed = events.list(&ListParams::default()).await.unwrap();
+        let ours = listed.items.into_iter().filter(about);
+        ours.map(|event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default()))
+            .collect()
+    }
+
+    /// Waits until `holds`, and not for ever.
+    pub async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let wait = async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(DEADLINE, wait).await.is_err() {
+            let listed = self.variants().list(&ListParams::default()).await.unwrap();
+            panic!(
+                "waited in vain for {what}: {}",
+                serde_json::to_string_pretty(&listed.items).unwrap()
+            );
+        }
+    }
+}
+
+/// A condition of an object; null if it has none of this type.
+pub fn condition(object: &Value, kind: &str) -> Value {
+    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions
+        .into_iter()
+        .find(|condition| condition["type"] == kind)
+        .unwrap_or_default()
+}
+
+/// The body of a GET, read until the server closes.
+pub async fn fetch(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// Answers every request with the page, or 503 without one.
+async fn serve(listener: TcpListener, page: Arc<parking_lot::Mutex<Option<String>>>, stop: CancellationToken) {
+    loop {
+        let (mut stream, _) = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted.unwrap(),
+        };
+        let page = page.clone();
+        tokio::spawn(async move {
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await;
+            let page = page.lock().clone();
+            let (status, body) = page.map_or(("503 Service Unavailable", String::new()), |page| ("200 OK", page));
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+        });
+    }
+}
