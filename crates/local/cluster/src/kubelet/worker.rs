@@ -125,6 +125,7 @@ pub(crate) async fn run(
     worker.resume();
     worker.wish(first.ending);
     worker.warn_of_volumes();
+    let mut more_wishes = true;
     loop {
         let now = Instant::now();
         if worker.ending == Ending::No {
@@ -146,14 +147,17 @@ pub(crate) async fn run(
             .map(Instant::from_std);
         tokio::select! {
             biased;
-            changed = desired.changed() => {
+            changed = desired.changed(), if more_wishes => {
                 let ending = match changed {
                     Ok(()) => {
                         let wanted = desired.borrow_and_update().clone();
                         worker.pod = wanted.pod;
                         wanted.ending
                     }
-                    Err(_) => Ending::Gone,
+                    Err(_) => {
+                        more_wishes = false;
+                        Ending::Gone
+                    }
                 };
                 worker.wish(ending);
             }

@@ -340,3 +340,16 @@ async fn draining_ends_processes_but_not_the_pod() {
         "the next kubelet takes it up"
     );
 }
+
+#[tokio::test]
+async fn one_whose_object_is_gone_ends_though_nobody_wishes_any_more() {
+    let mut stage = run_pod(&shell("sleep 1000"));
+    let pid = pid(&stage.until("ready", is_ready).await).unwrap();
+    let (nobody, _) = watch::channel(Desired {
+        pod: stage.desired.borrow().pod.clone(),
+        ending: Ending::No,
+    });
+    drop(std::mem::replace(&mut stage.desired, nobody));
+    assert_eq!(stage.outcome().await.0, Outcome::Ended);
+    assert!(!is_alive(pid));
+}
