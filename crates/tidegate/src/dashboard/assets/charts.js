@@ -238,13 +238,16 @@ export class Chart {
 
   flag() {
     const seen = this.decisions.filter((decision) => decision.at > this.now - SPAN && decision.at <= this.now + 1000);
-    set(this.marks, "d", seen.map((d) => `M${this.x(d.at).toFixed(1)},${this.first - (this.flagged ? 6 : 0)}V${this.bottom}`).join(""));
+    // Only inside the lanes: what stands between them is to be read.
+    const stem = this.flagged && !this.narrow ? this.lanes[0].top - this.first + 6 : 0;
+    const through = (x) => this.lanes.map((lane, i) => `M${x},${lane.top - (i ? 0 : stem)}V${lane.bottom}`).join("");
+    set(this.marks, "d", seen.map((d) => through(this.x(d.at).toFixed(1))).join(""));
     if (!this.flags) return;
     // Decisions closer together than their flags are wide share one.
     const groups = [];
     for (const decision of [...seen].sort((a, b) => a.at - b.at)) {
       const last = groups.at(-1);
-      if (last && this.x(decision.at) - this.x(last.at(-1).at) < 46) last.push(decision);
+      if (last && this.x(decision.at) - this.x(last.at(-1).at) < 54) last.push(decision);
       else groups.push([decision]);
     }
     keyed(this.flags, groups, (group) => group[0].id, () => this.flagButton(), (button, group) => {
