@@ -108,12 +108,9 @@ export class Chart {
     if (this.width) this.draw();
   }
 
-  get narrow() {
-    return this.width < 640;
-  }
-
-  get inner() {
-    return Math.max(40, this.width - LEFT - (this.narrow ? 8 : 112));
+  measure() {
+    this.narrow = this.width < 640;
+    this.inner = Math.max(40, this.width - LEFT - (this.narrow ? 8 : 112));
   }
 
   x(t) {
@@ -123,7 +120,10 @@ export class Chart {
   draw() {
     let top = TOP + (this.flagged ? 26 : 0);
     const first = top;
+    this.measure();
     const shown = this.points.filter((point) => point.t >= this.now - SPAN - GAP);
+    // Where each point is, once for all lines.
+    this.xs = shown.map((point) => this.x(point.t).toFixed(1));
     for (const lane of this.lanes) {
       const head = this.narrow ? 54 : lane.roomy ? 18 : 6;
       lane.top = top + head;
@@ -187,7 +187,7 @@ export class Chart {
         runs.push(run);
         run = [];
       }
-      if (value !== null) run.push(`${this.x(point.t).toFixed(1)},${y(value).toFixed(1)}`);
+      if (value !== null) run.push(`${this.xs[i]},${y(value).toFixed(1)}`);
     });
     if (run.length) runs.push(run);
     return runs;
@@ -206,7 +206,7 @@ export class Chart {
     points.forEach((point, i) => {
       if (above[i] === null || below[i] === null || (i > 0 && point.t - points[i - 1].t > GAP)) close();
       if (above[i] === null || below[i] === null) return;
-      const x = this.x(point.t).toFixed(1);
+      const x = this.xs[i];
       up.push(`${x},${y(Math.max(above[i], below[i])).toFixed(1)}`);
       down.push(`${x},${y(below[i]).toFixed(1)}`);
     });
@@ -257,7 +257,12 @@ export class Chart {
       button.classList.toggle("down", one && group.at(-1).to < group[0].from);
       const words = group.map((d) => `${clock(d.at)} ${d.variant ?? d.model} ${d.from} to ${d.to}: ${d.sentence}`);
       set(button, "aria-label", words.join(". "));
-      const half = button.offsetWidth / 2 || 22;
+      // Asking for a width lays the page out: only when it can have changed.
+      if (button.measured !== button.textContent) {
+        button.measured = button.textContent;
+        button.half = button.offsetWidth / 2 || 22;
+      }
+      const { half } = button;
       const middle = (this.x(group[0].at) + this.x(group.at(-1).at)) / 2;
       const left = Math.min(Math.max(middle, half), this.width - half);
       button.style.transform = `translateX(${(left - half).toFixed(1)}px)`;
@@ -341,7 +346,7 @@ export class Chart {
       shown.forEach(({ series }, i) => {
         const left = (i * this.width) / Math.max(2, shown.length);
         set(series.figure, "x", left);
-        set(series.name_, "x", left + series.figure.getComputedTextLength() + 6);
+        set(series.name_, "x", left + series.figure.textContent.length * 8.6 + 8);
         for (const node of [series.figure, series.name_]) set(node, "y", lane.top - 16);
       });
       return;
