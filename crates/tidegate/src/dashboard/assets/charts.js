@@ -225,7 +225,7 @@ export class Chart {
       put(text, minute(t));
       set(text, "x", x.toFixed(1));
       set(text, "y", this.bottom + 18);
-      set(text, "visibility", x < LEFT + 10 || x > LEFT + this.inner - 34 ? "hidden" : "visible");
+      set(text, "visibility", x < LEFT + 10 || x > LEFT + this.inner - 46 ? "hidden" : "visible");
     });
     if (!this.end) {
       this.end = svg("text", { class: "end" });
@@ -346,7 +346,7 @@ export class Chart {
       shown.forEach(({ series }, i) => {
         const left = (i * this.width) / Math.max(2, shown.length);
         set(series.figure, "x", left);
-        set(series.name_, "x", left + series.figure.textContent.length * 8.6 + 8);
+        set(series.name_, "x", left + series.figure.textContent.length * 9.6 + 8);
         for (const node of [series.figure, series.name_]) set(node, "y", lane.top - 16);
       });
       return;
