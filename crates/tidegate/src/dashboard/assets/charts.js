@@ -108,12 +108,9 @@ export class Chart {
     if (this.width) this.draw();
   }
 
-  get narrow() {
-    return this.width < 640;
-  }
-
-  get inner() {
-    return Math.max(40, this.width - LEFT - (this.narrow ? 8 : 112));
+  measure() {
+    this.narrow = this.width < 640;
+    this.inner = Math.max(40, this.width - LEFT - (this.narrow ? 8 : 112));
   }
 
   x(t) {
@@ -123,7 +120,10 @@ export class Chart {
   draw() {
     let top = TOP + (this.flagged ? 26 : 0);
     const first = top;
+    this.measure();
     const shown = this.points.filter((point) => point.t >= this.now - SPAN - GAP);
+    // Where each point is, once for all lines.
+    this.xs = shown.map((point) => this.x(point.t).toFixed(1));
     for (const lane of this.lanes) {
       const head = this.narrow ? 54 : lane.roomy ? 18 : 6;
       lane.top = top + head;
@@ -187,7 +187,7 @@ export class Chart {
         runs.push(run);
         run = [];
       }
-      if (value !== null) run.push(`${this.x(point.t).toFixed(1)},${y(value).toFixed(1)}`);
+      if (value !== null) run.push(`${this.xs[i]},${y(value).toFixed(1)}`);
     });
     if (run.length) runs.push(run);
     return runs;
@@ -206,7 +206,7 @@ export class Chart {
     points.forEach((point, i) => {
       if (above[i] === null || below[i] === null || (i > 0 && point.t - points[i - 1].t > GAP)) close();
       if (above[i] === null || below[i] === null) return;
-      const x = this.x(point.t).toFixed(1);
+      const x = this.xs[i];
       up.push(`${x},${y(Math.max(above[i], below[i])).toFixed(1)}`);
       down.push(`${x},${y(below[i]).toFixed(1)}`);
     });
@@ -225,7 +225,7 @@ export class Chart {
       put(text, minute(t));
       set(text, "x", x.toFixed(1));
       set(text, "y", this.bottom + 18);
-      set(text, "visibility", x < LEFT + 10 || x > LEFT + this.inner - 34 ? "hidden" : "visible");
+      set(text, "visibility", x < LEFT + 10 || x > LEFT + this.inner - 46 ? "hidden" : "visible");
     });
     if (!this.end) {
       this.end = svg("text", { class: "end" });
@@ -238,13 +238,16 @@ export class Chart {
 
   flag() {
     const seen = this.decisions.filter((decision) => decision.at > this.now - SPAN && decision.at <= this.now + 1000);
-    set(this.marks, "d", seen.map((d) => `M${this.x(d.at).toFixed(1)},${this.first - (this.flagged ? 6 : 0)}V${this.bottom}`).join(""));
+    // Only inside the lanes: what stands between them is to be read.
+    const stem = this.flagged && !this.narrow ? this.lanes[0].top - this.first + 6 : 0;
+    const through = (x) => this.lanes.map((lane, i) => `M${x},${lane.top - (i ? 0 : stem)}V${lane.bottom}`).join("");
+    set(this.marks, "d", seen.map((d) => through(this.x(d.at).toFixed(1))).join(""));
     if (!this.flags) return;
     // Decisions closer together than their flags are wide share one.
     const groups = [];
     for (const decision of [...seen].sort((a, b) => a.at - b.at)) {
       const last = groups.at(-1);
-      if (last && this.x(decision.at) - this.x(last.at(-1).at) < 46) last.push(decision);
+      if (last && this.x(decision.at) - this.x(last.at(-1).at) < 54) last.push(decision);
       else groups.push([decision]);
     }
     keyed(this.flags, groups, (group) => group[0].id, () => this.flagButton(), (button, group) => {
@@ -254,7 +257,12 @@ export class Chart {
       button.classList.toggle("down", one && group.at(-1).to < group[0].from);
       const words = group.map((d) => `${clock(d.at)} ${d.variant ?? d.model} ${d.from} to ${d.to}: ${d.sentence}`);
       set(button, "aria-label", words.join(". "));
-      const half = button.offsetWidth / 2 || 22;
+      // Asking for a width lays the page out: only when it can have changed.
+      if (button.measured !== button.textContent) {
+        button.measured = button.textContent;
+        button.half = button.offsetWidth / 2 || 22;
+      }
+      const { half } = button;
       const middle = (this.x(group[0].at) + this.x(group.at(-1).at)) / 2;
       const left = Math.min(Math.max(middle, half), this.width - half);
       button.style.transform = `translateX(${(left - half).toFixed(1)}px)`;
@@ -338,7 +346,7 @@ export class Chart {
       shown.forEach(({ series }, i) => {
         const left = (i * this.width) / Math.max(2, shown.length);
         set(series.figure, "x", left);
-        set(series.name_, "x", left + series.figure.getComputedTextLength() + 6);
+        set(series.name_, "x", left + series.figure.textContent.length * 9.6 + 8);
         for (const node of [series.figure, series.name_]) set(node, "y", lane.top - 16);
       });
       return;

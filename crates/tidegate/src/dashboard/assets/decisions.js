@@ -45,6 +45,12 @@ function sentence(text) {
   return /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`;
 }
 
+// JSON objects come sorted by name; people look for these first, in this order.
+const FIRST = ["signal", "name", "analyzer", "limit", "variant", "value"];
+const LAST = ["source", "age"];
+const rank = (key) => (FIRST.includes(key) ? FIRST.indexOf(key) - FIRST.length : LAST.includes(key) ? 1 + LAST.indexOf(key) : 0);
+const ordered = (keys) => [...keys].sort((a, b) => rank(a) - rank(b));
+
 const words = (key) => key.replace(/([a-z])([A-Z])/g, "$1 $2").replace(/_/g, " ");
 
 function blocks(tree) {
@@ -52,6 +58,7 @@ function blocks(tree) {
   if (typeof tree !== "object" || Array.isArray(tree)) return [value(tree, 0)];
   const plain = Object.entries(tree).filter(([, part]) => part === null || typeof part !== "object");
   const parts = Object.entries(tree).filter(([, part]) => part !== null && typeof part === "object");
+  parts.sort(([, a], [, b]) => Array.isArray(b) - Array.isArray(a)); // what was seen, then what was made of it
   return [
     ...(plain.length ? [value(Object.fromEntries(plain), 0)] : []),
     ...parts.map(([key, part]) => el("section", {}, el("h4", {}, words(key)), value(part, 1))),
@@ -79,7 +86,7 @@ function list(parts, depth) {
   const shown = parts.slice(0, LONGEST);
   const flat = (row) => row !== null && typeof row === "object" && !Array.isArray(row) && Object.values(row).every((cell) => cell === null || typeof cell !== "object");
   if (!shown.every(flat)) return el("ul", {}, ...shown.map((part) => el("li", {}, value(part, depth + 1))));
-  const columns = [...new Set(shown.flatMap((row) => Object.keys(row)))];
+  const columns = ordered(new Set(shown.flatMap((row) => Object.keys(row))));
   const head = el("tr", {}, ...columns.map((column) => el("th", { scope: "col" }, words(column))));
   const rows = shown.map((row) => el("tr", {}, ...columns.map((column) => el("td", {}, value(row[column] ?? null, depth + 1)))));
   return el("div", { class: "table" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
