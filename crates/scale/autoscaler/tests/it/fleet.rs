@@ -1,6 +1,11 @@
 //! A fleet for tests: an embedded API, Deployments nobody rolls out, Pods that
 //! are only objects, and a metrics server for each.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test sets up must work, or the test ends there"
+)]
+
 use autoscaler::{Config, Running};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Pod};
