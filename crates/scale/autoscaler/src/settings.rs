@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(spec: serde_json::Value) -> Result<Settings, Invalid> {
+    fn read(spec: &serde_json::Value) -> Result<Settings, Invalid> {
         let object = json!({"apiVersion": "llmd.ai/v1alpha1", "kind": "VariantAutoscaling",
             "metadata": {"name": "llama-l4"}, "spec": spec});
         Settings::read(&serde_json::from_value(object).unwrap())
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn both_shapes_are_read() {
         let newer = read(
-            json!({"modelID": "m", "scaleTargetRef": {"kind": "StatefulSet", "name": "x"},
+            &json!({"modelID": "m", "scaleTargetRef": {"kind": "StatefulSet", "name": "x"},
             "variantCost": "2.5", "minReplicas": 0, "maxReplicas": 4}),
         )
         .unwrap();
@@ -98,7 +98,7 @@ mod tests {
             (newer.target.kind.as_str(), newer.cost, newer.min, newer.max),
             ("StatefulSet", 2.5, 0, 4)
         );
-        let older = read(json!({"modelID": "m", "sloClassRef": {"name": "c", "key": "k"}})).unwrap();
+        let older = read(&json!({"modelID": "m", "sloClassRef": {"name": "c", "key": "k"}})).unwrap();
         assert_eq!(
             (older.target.kind.as_str(), older.target.name.as_str()),
             ("Deployment", "llama-l4")
@@ -127,7 +127,7 @@ mod tests {
             (json!("text"), "spec"),
         ];
         for (spec, field) in cases {
-            let error = read(spec).unwrap_err();
+            let error = read(&spec).unwrap_err();
             assert!(error.contains(field), "{field}: {error}");
         }
     }

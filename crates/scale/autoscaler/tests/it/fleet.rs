@@ -1,6 +1,11 @@
 //! A fleet for tests: an embedded API, Deployments nobody rolls out, Pods that
 //! are only objects, and a metrics server for each.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test sets up must work, or the test ends there"
+)]
+
 use autoscaler::{Config, Running};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -24,7 +29,7 @@ const NAMESPACE: &str = "default";
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Ends with the test.
-pub struct Fleet {
+pub(crate) struct Fleet {
     client: Client,
     _api: apiserver::Running,
     stop: CancellationToken,
@@ -32,11 +37,11 @@ pub struct Fleet {
 }
 
 /// A Pod's metrics, set from the test.
-pub struct FakePod(Arc<parking_lot::Mutex<Option<String>>>);
+pub(crate) struct FakePod(Arc<parking_lot::Mutex<Option<String>>>);
 
 impl FakePod {
     /// What the page says from now on.
-    pub fn tell(&self, kv: f64, running: u32, waiting: u32) {
+    pub(crate) fn tell(&self, kv: f64, running: u32, waiting: u32) {
         let page = format!(
             "# TYPE vllm:kv_cache_usage_perc gauge\n\
              vllm:kv_cache_usage_perc{{engine=\"0\",model_name=\"llama\"}} {kv}\n\
@@ -48,7 +53,7 @@ impl FakePod {
     }
 
     /// Answers 503 from now on.
-    pub fn fall_silent(&self) {
+    pub(crate) fn fall_silent(&self) {
         *self.0.lock() = None;
     }
 }
@@ -58,7 +63,7 @@ fn read<T: DeserializeOwned>(value: Value) -> T {
 }
 
 impl Fleet {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let options = apiserver::Options {
             listen: ([127, 0, 0, 1], 0).into(),
             data_dir: None,
@@ -85,7 +90,7 @@ impl Fleet {
         fleet
     }
 
-    pub async fn autoscaler(&self, config: Config) -> Running {
+    pub(crate) async fn autoscaler(&self, config: Config) -> Running {
         let config = Config {
             namespace: Some(NAMESPACE.to_owned()),
             ..config
@@ -105,7 +110,7 @@ impl Fleet {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
-    pub async fn deployment(&self, name: &str, replicas: i32) {
+    pub(crate) async fn deployment(&self, name: &str, replicas: i32) {
         let deployment = json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
             "spec": {
@@ -127,7 +132,7 @@ impl Fleet {
     }
 
     /// A VariantAutoscaling for the Deployment of its name.
-    pub async fn variant(&self, name: &str, model: &str, more: Value) {
+    pub(crate) async fn variant(&self, name: &str, model: &str, more: Value) {
         let mut spec = json!({"modelID": model, "scaleTargetRef": {"kind": "Deployment", "name": name}});
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let object = json!({"apiVersion": "llmd.ai/v1alpha1", "kind": "VariantAutoscaling",
@@ -138,22 +143,22 @@ impl Fleet {
             .unwrap();
     }
 
-    pub async fn patch(&self, name: &str, patch: Value) {
+    pub(crate) async fn patch(&self, name: &str, patch: Value) {
         self.variants()
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))
             .await
             .unwrap();
     }
 
-    pub async fn remove_variant(&self, name: &str) {
+    pub(crate) async fn remove_variant(&self, name: &str) {
         self.variants().delete(name, &DeleteParams::default()).await.unwrap();
     }
 
-    pub async fn get(&self, name: &str) -> Value {
+    pub(crate) async fn get(&self, name: &str) -> Value {
         serde_json::to_value(self.variants().get(name).await.unwrap()).unwrap()
     }
 
-    pub async fn replicas(&self, deployment: &str) -> i32 {
+    pub(crate) async fn replicas(&self, deployment: &str) -> i32 {
         self.deployments()
             .get(deployment)
             .await
@@ -165,7 +170,7 @@ impl Fleet {
     }
 
     /// A ready Pod of a Deployment, with a metrics server of its own.
-    pub async fn pod(&self, app: &str, name: &str) -> FakePod {
+    pub(crate) async fn pod(&self, app: &str, name: &str) -> FakePod {
         static NEXT: AtomicU16 = AtomicU16::new(1);
         let page = Arc::new(parking_lot::Mutex::new(None));
         let address = [127, 77, 0, u8::try_from(NEXT.fetch_add(1, SeqCst)).unwrap()];
@@ -191,7 +196,7 @@ impl Fleet {
     }
 
     /// Reason and message of the Events on a VariantAutoscaling.
-    pub async fn events(&self, variant: &str) -> Vec<(String, String)> {
+    pub(crate) async fn events(&self, variant: &str) -> Vec<(String, String)> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), NAMESPACE);
         let about = |event: &Event| {
             event.involved_object.kind.as_deref() == Some("VariantAutoscaling")
@@ -204,7 +209,7 @@ impl Fleet {
     }
 
     /// Waits until `holds`, and not for ever.
-    pub async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
+    pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
         let wait = async {
             while !holds().await {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -221,7 +226,7 @@ impl Fleet {
 }
 
 /// A condition of an object; null if it has none of this type.
-pub fn condition(object: &Value, kind: &str) -> Value {
+pub(crate) fn condition(object: &Value, kind: &str) -> Value {
     let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
     conditions
         .into_iter()
@@ -230,7 +235,7 @@ pub fn condition(object: &Value, kind: &str) -> Value {
 }
 
 /// The body of a GET, read until the server closes.
-pub async fn fetch(address: SocketAddr, path: &str) -> String {
+pub(crate) async fn fetch(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
