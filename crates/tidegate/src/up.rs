@@ -383,13 +383,14 @@ impl Nodes {
     }
 
     async fn stop(self, screen: &mut Screen) {
-        self.controllers_stop.cancel();
-        self.kubelet_stop.cancel();
         screen.line("stopping model servers");
+        // Controllers last: they still count what the kubelet reports.
+        self.kubelet_stop.cancel();
+        let _ = self.kubelet.await;
+        self.controllers_stop.cancel();
         if let Some(controllers) = self.controllers {
             let _ = controllers.await;
         }
-        let _ = self.kubelet.await;
     }
 }
 

@@ -83,10 +83,6 @@ pub async fn start(config: Config, discovery: Discovery, shutdown: CancellationT
         let admin = tokio::net::TcpListener::from_std(admin).map_err(StartError::Worker)?;
         background.spawn(admin::serve(admin, shared.clone()));
     }
-    // What is named once is in force before the first request.
-    if let Discovery::Static(pools) = &discovery {
-        shared.set_pools(pools.clone());
-    }
     let (tell, known) = oneshot::channel();
     background.spawn(discovery::run(discovery, shared.clone(), tell));
     // A gateway that does not know its pools yet would deny models that exist.
