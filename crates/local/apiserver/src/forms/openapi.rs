@@ -118,6 +118,8 @@ struct Endpoint<'a> {
     kind: Value,
     definition: String,
     list: Option<String>,
+    /// Strategic merge patches are taken; kubectl asks here before it sends one.
+    strategic: bool,
 }
 
 impl Document {
@@ -153,6 +155,7 @@ impl Document {
             kind,
             list: schema::definition(&list).map(|_| list),
             definition: definition.to_owned(),
+            strategic: true,
         };
         self.endpoint(&endpoint);
     }
@@ -197,6 +200,7 @@ impl Document {
             kind: kind.clone(),
             definition: definition.clone(),
             list: Some(list),
+            strategic: false,
         };
         self.endpoint(&main);
         if crd.status {
@@ -219,6 +223,7 @@ impl Document {
                 kind,
                 definition,
                 list: None,
+                strategic: false,
             });
         }
     }
@@ -379,11 +384,10 @@ fn operation(action: &str, endpoint: &Endpoint<'_>) -> Value {
         }
         "patch" => {
             let body = schema(&format!("{META}Patch"));
-            let types = [
-                "application/json-patch+json",
-                "application/merge-patch+json",
-                "application/strategic-merge-patch+json",
-            ];
+            let mut types = vec!["application/json-patch+json", "application/merge-patch+json"];
+            if endpoint.strategic {
+                types.push("application/strategic-merge-patch+json");
+            }
             let content: Map<String, Value> = types.iter().map(|kind| ((*kind).to_owned(), body.clone())).collect();
             operation["requestBody"] = json!({"content": content, "required": true});
         }
