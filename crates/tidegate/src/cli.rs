@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start a whole fleet on this machine: API, scheduler, model servers, gateway, autoscaler, dashboard
-    Up(Up),
+    Up(Box<Up>),
     /// Send load to an OpenAI-compatible server and say what came back
     Load(Box<load::Args>),
     /// Serve a simulated model as vLLM would

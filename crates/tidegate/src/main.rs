@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up(args) => up::up(args).await.map(|()| ExitCode::SUCCESS),
+        Command::Up(args) => up::up(*args).await.map(|()| ExitCode::SUCCESS),
         Command::Load(args) => {
             let config = args.check()?;
             let json = config.json;

@@ -33,7 +33,6 @@ const DRAIN_FOR: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// A fleet file, address, folder or control plane that cannot be used, with the flag to change.
-#[expect(clippy::disallowed_methods, reason = "the shell of shells reads the clock")]
 pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     let started = Instant::now();
     let fleet = fleet::load(args.fleet.as_deref())?;
@@ -140,7 +139,6 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
 }
 
 /// Shows decisions and the live line until the user stops.
-#[expect(clippy::disallowed_methods, reason = "the shell of shells reads the clock")]
 async fn watch(
     screen: &mut Screen,
     feed: &Feed,

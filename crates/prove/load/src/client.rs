@@ -61,7 +61,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn new(kind: &str, detail: impl ToString) -> Self {
+    fn new(kind: &str, detail: &dyn std::fmt::Display) -> Self {
         Self {
             kind: kind.to_owned(),
             detail: detail.to_string(),
@@ -130,11 +130,11 @@ impl Client {
             stream: self.stream,
             stream_options: self.stream.then_some(StreamOptions { include_usage: true }),
         };
-        let body = serde_json::to_vec(&body).map_err(|e| Failure::new("request", e))?;
+        let body = serde_json::to_vec(&body).map_err(|e| Failure::new("request", &e))?;
         let mut request = http::Request::post(self.uri.clone())
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
-            .map_err(|e| Failure::new("request", e))?;
+            .map_err(|e| Failure::new("request", &e))?;
         for (name, value) in &self.headers {
             request.headers_mut().insert(name.clone(), value.clone());
         }
@@ -150,7 +150,7 @@ impl Client {
     ) -> Result<(Answer, Instant), Failure> {
         let answer = self.http.request(request).await.map_err(|e| {
             let kind = if e.is_connect() { "connect" } else { "cut" };
-            Failure::new(kind, explain(&e))
+            Failure::new(kind, &explain(&e))
         })?;
         let status = answer.status();
         let mut body = answer.into_body();
@@ -160,12 +160,12 @@ impl Client {
                 .await
                 .map(http_body_util::Collected::to_bytes)
                 .unwrap_or_default();
-            return Err(Failure::new(&format!("http_{}", status.as_u16()), excerpt(&text)));
+            return Err(Failure::new(&format!("http_{}", status.as_u16()), &excerpt(&text)));
         }
         let mut stream = Stream::default();
         let mut whole = Vec::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|e| Failure::new("cut", format!("the answer broke off: {e}")))?;
+            let frame = frame.map_err(|e| Failure::new("cut", &format!("the answer broke off: {e}")))?;
             let Some(data) = frame.data_ref() else { continue };
             if self.stream {
                 stream.feed(data, clock(), &mut gap);
@@ -174,17 +174,17 @@ impl Client {
             } else {
                 return Err(Failure::new(
                     "too_large",
-                    format!("an answer of more than {LARGEST_ANSWER} bytes"),
+                    &format!("an answer of more than {LARGEST_ANSWER} bytes"),
                 ));
             }
         }
         let end = clock();
         let mut answer = stream.answer;
         if let Some(error) = answer.error {
-            return Err(Failure::new("stream_error", error));
+            return Err(Failure::new("stream_error", &error));
         }
         if self.stream && !answer.done {
-            return Err(Failure::new("cut", "the stream ended without [DONE]"));
+            return Err(Failure::new("cut", &"the stream ended without [DONE]"));
         }
         if !self.stream {
             answer.usage(&whole);

@@ -86,7 +86,7 @@ fn deployment(model: &Model, variant: &Variant, namespace: &str) -> Value {
         "command": command,
         "ports": [{ "name": "http", "containerPort": model.port() }],
         "resources": { "limits": { names::GPU_RESOURCE: variant.gpus().to_string() } },
-        "startupProbe": { "httpGet": probe.clone(), "periodSeconds": 1, "failureThreshold": 1800 },
+        "startupProbe": { "httpGet": probe, "periodSeconds": 1, "failureThreshold": 1800 },
         "readinessProbe": { "httpGet": probe, "periodSeconds": 2, "failureThreshold": 2 },
     });
     if !env.is_empty() {

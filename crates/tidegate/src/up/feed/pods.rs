@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn pod(spec: Value, status: Value) -> PodState {
+    fn pod(spec: &Value, status: &Value) -> PodState {
         PodState::of(
             &serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec, "status": status})).unwrap(),
         )
@@ -140,9 +140,9 @@ mod tests {
             (placed.clone(), waits("CreateContainerError"), ReplicaState::Failed),
             (placed.clone(), ready, ReplicaState::Serving),
         ] {
-            assert_eq!(pod(spec, status.clone()).state, state, "{status}");
+            assert_eq!(pod(&spec, &status).state, state, "{status}");
         }
-        let failed = pod(placed, waits("CreateContainerError"));
+        let failed = pod(&placed, &waits("CreateContainerError"));
         assert_eq!(
             (failed.reason.as_deref(), failed.restarts),
             (Some("command not found: vllm"), 3)
