@@ -120,7 +120,10 @@ pub(crate) enum ReplicaState {
     /// Told to end; finishes what it has.
     Draining,
     /// Alive with its weights put away.
-    #[expect(dead_code, reason = "the page can show it; nothing puts a server to sleep before dual pods")]
+    #[expect(
+        dead_code,
+        reason = "the page can show it; nothing puts a server to sleep before dual pods"
+    )]
     Asleep,
     /// Not running and not about to without help.
     Failed,
