@@ -133,7 +133,9 @@ await check("a new replica comes to serve", () =>
 for (const one of readers) {
   const { page, name, width } = one;
   await check(`${name}: the decision opens into its explanation`, async () => {
-    const first = page.locator("#log > li").first();
+    // By its key: a newer decision may take the first place meanwhile.
+    const key = await page.locator("#log > li").first().getAttribute("data-key");
+    const first = page.locator(`#log > li[data-key="${key}"]`);
     await first.locator("summary").click();
     const text = await first.locator(".explanation").innerText({ timeout: 3000 });
     const open = await first.locator("details").evaluate((node) => node.open);
