@@ -14,6 +14,7 @@ pub mod arena;
 pub mod cases;
 pub mod diff;
 pub mod mask;
+pub mod open;
 pub mod scenarios;
 pub mod story;
 mod transport;

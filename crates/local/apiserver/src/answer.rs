@@ -95,7 +95,7 @@ impl Wanted {
 fn clause_shape(clause: &str) -> Option<(Shape, bool)> {
     let mut parts = clause.split(';').map(str::trim);
     let yaml = match parts.next()? {
-        "application/json" | "*/*" | "application/*" => false,
+        "application/json" | "*/*" => false,
         "application/yaml" => true,
         _ => return None,
     };
@@ -167,6 +167,13 @@ pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Answer {
     answer(code, "text/plain; charset=utf-8", full(text))
 }
 
+/// An answer without a body, and so without a type.
+pub(crate) fn bare(code: u16) -> Answer {
+    let mut answer = text(code, "");
+    answer.headers_mut().remove(CONTENT_TYPE);
+    answer
+}
+
 /// An answer that is JSON already.
 pub(crate) fn json_text(code: u16, json: Vec<u8>, wanted: Wanted) -> Answer {
     if wanted.yaml || wanted.pretty {
@@ -219,6 +226,18 @@ pub(crate) fn failed(failure: &Failure, wanted: Wanted) -> Answer {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     answer
+}
+
+/// Adds a `Warning` header before those that are there.
+pub(crate) fn warn_first(answer: &mut Answer, warning: String) {
+    let later: Vec<HeaderValue> = match answer.headers_mut().entry(http::header::WARNING) {
+        http::header::Entry::Occupied(entry) => entry.remove_entry_mult().1.collect(),
+        http::header::Entry::Vacant(_) => Vec::new(),
+    };
+    warn(answer, &[warning]);
+    for value in later {
+        answer.headers_mut().append(http::header::WARNING, value);
+    }
 }
 
 /// Adds a `Warning` header for each text.

@@ -35,7 +35,7 @@ pub(crate) fn prepare(definition: &mut Value) {
 /// # Errors
 /// 422 that names the field.
 pub(crate) fn begin(definition: &mut Value) -> Outcome<()> {
-    check(definition)?;
+    check(definition, false)?;
     definition["status"] = json!({
         "acceptedNames": {"plural": "", "kind": ""},
         "conditions": null,
@@ -50,7 +50,7 @@ pub(crate) fn begin(definition: &mut Value) -> Outcome<()> {
 /// As [`begin`].
 pub(crate) fn updated(old: &Value, new: &mut Value) -> Outcome<()> {
     prepare(new);
-    check(new)?;
+    check(new, true)?;
     let version = storage_version(new);
     let mut stored: Vec<String> = strings(old.pointer("/status/storedVersions"))
         .into_iter()
@@ -75,7 +75,7 @@ fn storage_version(definition: &Value) -> String {
         .to_owned()
 }
 
-fn check(definition: &Value) -> Outcome<()> {
+fn check(definition: &Value, exists: bool) -> Outcome<()> {
     let text = |path: &str| definition.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let mut causes = Vec::new();
     let mut refuse = |reason, field: &str, message: String| {
@@ -99,7 +99,8 @@ fn check(definition: &Value) -> Outcome<()> {
         text("/spec/group"),
         meta(definition, "name"),
     );
-    if name != format!("{plural}.{group}") {
+    // What exists already keeps its group and plural: that is told elsewhere.
+    if !exists && name != format!("{plural}.{group}") {
         let message = format!("Invalid value: \"{name}\": must be spec.names.plural+\".\"+spec.group");
         refuse("FieldValueInvalid", "metadata.name", message);
     }

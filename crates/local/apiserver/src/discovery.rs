@@ -282,7 +282,7 @@ fn matches(headers: &HeaderMap, tag: &str) -> bool {
 }
 
 fn not_modified() -> Answer {
-    answer::text(304, "")
+    answer::bare(304)
 }
 
 /// SHA-512 as upper-case hexadecimal.

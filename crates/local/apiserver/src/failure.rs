@@ -120,6 +120,9 @@ impl Failure {
             .iter()
             .map(|cause| format!("{}: {}", cause.field, cause.message))
             .collect();
+        // A cause that stands twice is told once.
+        let mut seen = std::collections::BTreeSet::new();
+        let errors: Vec<String> = errors.into_iter().filter(|error| seen.insert(error.clone())).collect();
         let text = match &errors[..] {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),

@@ -91,7 +91,9 @@ pub(crate) fn updated(resource: &Resource, old: &Value, sent: Value, part: Part)
                 ),
                 field: "metadata.finalizers".to_owned(),
             };
-            return Err(Failure::invalid(&resource.group, &resource.kind, name, &[cause]));
+            // Upstream looks twice and lists it twice.
+            let causes = [cause.clone(), cause];
+            return Err(Failure::invalid(&resource.group, &resource.kind, name, &causes));
         }
     }
     if part != Part::Whole && new != *old {
@@ -137,11 +139,13 @@ fn keep_identity(resource: &Resource, old: &Value, new: &mut Value) -> Outcome<(
     for field in ["uid", "deletionTimestamp"] {
         let sent = meta(new, field);
         if !sent.is_empty() && sent != meta(old, field) {
-            causes.push(Cause {
+            // Upstream looks twice and lists it twice.
+            let cause = Cause {
                 reason: "FieldValueInvalid",
                 message: format!("Invalid value: \"{sent}\": field is immutable"),
                 field: format!("metadata.{field}"),
-            });
+            };
+            causes.extend([cause.clone(), cause]);
         }
         copy_meta(old, new, field);
     }

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::answer::{self, Answer};
 use crate::engine::{Api, Call};
 use crate::failure::{Failure, Outcome};
+use crate::forms::schema::Cause;
 use crate::store::key;
 
 /// Time to reach a kubelet and get its first answer.
@@ -39,7 +40,16 @@ impl Api {
             .ok_or_else(|| Failure::not_found(pods, &call.name))?;
         let container = container(call, &pod.value)?;
         for option in ["tailLines", "sinceSeconds", "limitBytes"] {
-            call.query.number(option)?;
+            let number = call.query.number(option)?;
+            let least = i64::from(option != "tailLines");
+            if let Some(number) = number.filter(|number| *number < least) {
+                let cause = Cause {
+                    reason: "FieldValueInvalid",
+                    message: format!("Invalid value: {number}: must be greater than or equal to {least}"),
+                    field: option.to_owned(),
+                };
+                return Err(Failure::invalid("", "PodLogOptions", &call.name, &[cause]));
+            }
         }
         let node = pod
             .value
@@ -48,7 +58,7 @@ impl Api {
             .unwrap_or_default();
         if node.is_empty() {
             // Nothing ran yet, so nothing was written.
-            return Ok(answer::text(204, ""));
+            return Ok(answer::bare(204));
         }
         let nodes = self.builtin("", "v1", "nodes")?;
         let found = self

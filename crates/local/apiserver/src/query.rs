@@ -62,6 +62,52 @@ impl Query {
         }
     }
 
+    /// Checks the name under which a client writes.
+    ///
+    /// # Errors
+    /// 422 when it is too long or not printable.
+    pub(crate) fn check_manager(&self, options: &str) -> Outcome<()> {
+        const LONGEST: usize = 128;
+        let manager = self.get("fieldManager");
+        let refuse = |reason, message| {
+            let field = "fieldManager".to_owned();
+            Err(Failure::invalid_options(options, Cause { reason, message, field }))
+        };
+        if manager.len() > LONGEST {
+            return refuse(
+                "FieldValueTooLong",
+                format!("Too long: may not be more than {LONGEST} bytes"),
+            );
+        }
+        let odd = manager.char_indices().find(|(_, letter)| letter.is_control());
+        let Some((at, letter)) = odd else { return Ok(()) };
+        let shown: String = manager
+            .chars()
+            .map(|letter| match letter {
+                '"' | '\\' => format!("\\{letter}"),
+                '\t' => "\\t".to_owned(),
+                '\n' => "\\n".to_owned(),
+                '\r' => "\\r".to_owned(),
+                letter if letter.is_control() => format!("\\x{:02x}", u32::from(letter)),
+                letter => letter.to_string(),
+            })
+            .collect();
+        refuse(
+            "FieldValueInvalid",
+            format!(
+                "Invalid value: \"{shown}\": invalid character U+{:04X} (at position {at})",
+                u32::from(letter)
+            ),
+        )
+    }
+
+    /// Adds a value, unless there is one of that name.
+    pub(crate) fn set_default(&mut self, name: &str, value: &str) {
+        if !self.has(name) {
+            self.0.push((name.to_owned(), value.to_owned()));
+        }
+    }
+
     /// Whether `dryRun=All` was asked for.
     ///
     /// # Errors

@@ -88,6 +88,13 @@ impl Registry {
         self.resources.iter().any(|resource| resource.group == group)
     }
 
+    /// Whether a group is served by CustomResourceDefinitions.
+    pub(crate) fn is_custom(&self, group: &str) -> bool {
+        self.resources
+            .iter()
+            .any(|resource| resource.group == group && resource.custom.is_some())
+    }
+
     /// One resource for each set of stored objects that lives in namespaces.
     pub(crate) fn namespaced(&self) -> Vec<Arc<Resource>> {
         let mut seen = BTreeSet::new();
@@ -167,7 +174,7 @@ fn served(definition: &Value, version: &Value) -> Option<Resource> {
     let warning = deprecated.then(|| {
         version["deprecationWarning"]
             .as_str()
-            .map_or_else(|| format!("{group}/{name} {kind} is deprecated"), str::to_owned)
+            .map_or_else(|| deprecation(spec, &group, &name, &kind), str::to_owned)
     });
     let selectable = version.get("selectableFields").and_then(Value::as_array);
     Some(Resource {
@@ -197,6 +204,20 @@ fn served(definition: &Value, version: &Value) -> Option<Resource> {
         kind,
         plural,
     })
+}
+
+/// Upstream's own words on a deprecated version: which better one to use.
+fn deprecation(spec: &Value, group: &str, name: &str, kind: &str) -> String {
+    let listed = spec["versions"].as_array().into_iter().flatten();
+    let better = listed
+        .filter(|other| other["served"] == Value::Bool(true) && other["deprecated"] != Value::Bool(true))
+        .filter_map(|other| other["name"].as_str())
+        .filter(|other| priority(other) > priority(name))
+        .max_by_key(|other| priority(other));
+    match better {
+        Some(better) => format!("{group}/{name} {kind} is deprecated; use {group}/{better} {kind}"),
+        None => format!("{group}/{name} {kind} is deprecated"),
+    }
 }
 
 fn doc(definition: &Value, version: &Value) -> CrdDoc {

@@ -241,6 +241,36 @@ fn guard(headers: &HeaderMap) -> Outcome<()> {
     ))
 }
 
+/// The present form of a watch's deprecated path (`/api/v1/watch/...`).
+fn modern(path: String, mut query: Query) -> (String, Query) {
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let (root, rest) = match &parts[..] {
+        ["api", version, "watch", rest @ ..] => (format!("/api/{version}"), rest),
+        ["apis", group, version, "watch", rest @ ..] => (format!("/apis/{group}/{version}"), rest),
+        _ => return (path, query),
+    };
+    let place = place(&format!("{root}/{}", rest.join("/")));
+    let named = place.is_some_and(|place| !place.name.is_empty());
+    let (collection, name) = match rest.split_last() {
+        Some((name, collection)) if named => (collection, *name),
+        _ => (rest, ""),
+    };
+    query.set_default("watch", "true");
+    if named {
+        query.set_default("fieldSelector", &format!("metadata.name={name}"));
+    }
+    (format!("{root}/{}", collection.join("/")), query)
+}
+
+/// A path below a known group that leads nowhere.
+fn lost(custom: bool) -> Outcome<Answer> {
+    if custom {
+        Ok(not_found_page())
+    } else {
+        Err(Failure::no_resource())
+    }
+}
+
 fn not_found_page() -> Answer {
     answer::text(404, "404 page not found\n")
 }
@@ -248,6 +278,7 @@ fn not_found_page() -> Answer {
 async fn route(api: &Arc<Api>, request: Request<Incoming>, query: Query, wanted: Outcome<Wanted>) -> Outcome<Answer> {
     guard(request.headers())?;
     let path = request.uri().path().to_owned();
+    let (path, query) = modern(path, query);
     let trimmed = path.trim_end_matches('/');
     let parts: Vec<&str> = trimmed.split('/').skip(1).collect();
     let get = matches!(*request.method(), Method::GET);
@@ -262,7 +293,7 @@ async fn route(api: &Arc<Api>, request: Request<Incoming>, query: Query, wanted:
             let path = rest.join("/");
             let documents = api.documents();
             let found = documents.answer(&registry, &path, query.get("hash"), headers, json());
-            return Ok(found.unwrap_or_else(not_found_page));
+            return Ok(found.unwrap_or_else(|| answer::bare(404)));
         }
         ["api"] => Some(discovery::root(&registry, true, headers, json())),
         ["apis"] => Some(discovery::root(&registry, false, headers, json())),
@@ -291,9 +322,9 @@ async fn route(api: &Arc<Api>, request: Request<Incoming>, query: Query, wanted:
     if !registry.has_group(&place.group) {
         return Ok(not_found_page());
     }
-    let resource = registry
-        .find(&place.group, &place.version, &place.resource)
-        .ok_or_else(Failure::no_resource)?;
+    let Some(resource) = registry.find(&place.group, &place.version, &place.resource) else {
+        return lost(registry.is_custom(&place.group));
+    };
     serve_resource(api, request, query, wanted, place, resource.clone()).await
 }
 
@@ -308,7 +339,7 @@ async fn serve_resource(
     let misplaced = !resource.namespaced && !place.namespace.is_empty();
     let nameless = resource.namespaced && place.namespace.is_empty() && !place.name.is_empty();
     if misplaced || nameless {
-        return Err(Failure::no_resource());
+        return lost(resource.custom.is_some());
     }
     for part in [&place.namespace, &place.name] {
         if part.contains(['/', '%', '\0']) || matches!(part.as_str(), "." | "..") {
@@ -333,7 +364,14 @@ async fn serve_resource(
     if method != Method::GET {
         call.body = body(request).await?;
     }
-    dispatch(api, call, &method, &place.sub).await
+    let deprecated = call.resource.custom.as_ref().and_then(|custom| custom.warning.clone());
+    let answered = dispatch(api, call, &method, &place.sub).await;
+    answered.map(|mut answer| {
+        if let Some(warning) = deprecated {
+            answer::warn_first(&mut answer, warning);
+        }
+        answer
+    })
 }
 
 async fn body(request: Request<Incoming>) -> Outcome<Bytes> {
@@ -358,7 +396,13 @@ async fn dispatch(api: &Arc<Api>, call: Call, method: &Method, sub: &str) -> Out
     }
     let object = !call.name.is_empty();
     if !sub.is_empty() {
-        let known = resource.sub(sub).ok_or_else(Failure::no_resource)?;
+        let known = resource.sub(sub).ok_or_else(|| {
+            if resource.custom.is_some() {
+                Failure::not_found(&resource, &call.name)
+            } else {
+                Failure::no_resource()
+            }
+        })?;
         let verb = match *method {
             Method::GET => "get",
             Method::POST => "create",

@@ -111,7 +111,7 @@ pub(crate) fn object(call: &Call, strictness: Strictness) -> Outcome<(Value, Vec
     }
     let mut faults: Vec<String> = twice.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
     faults.extend(unknown(resource, &object));
-    let warnings = judge(resource, faults, strictness).map_err(|why| unreadable(resource, &why))?;
+    let warnings = judge(faults, strictness).map_err(|why| unreadable(resource, &why))?;
     Ok((object, warnings))
 }
 
@@ -142,7 +142,13 @@ pub(crate) fn same_kind(resource: &Resource, object: &mut Value) -> Outcome<()> 
         object["kind"] = resource.kind.as_str().into();
         return Ok(());
     }
-    if resource.custom.is_some() && version != own {
+    // Versions that upstream knows and no longer serves.
+    let older = |version: &str| {
+        matches!(resource.group.as_str(), "apps" | "batch" | "policy" | "autoscaling")
+            && version.rsplit('/').next().is_some_and(|short| short.contains("beta"))
+            && version.split('/').next() == Some(&*resource.group)
+    };
+    if version != own && (resource.custom.is_some() || (older(&version) && kind == resource.kind)) {
         return Err(Failure::bad_request(format!(
             "the API version in the data ({version}) does not match the expected API version ({own})"
         )));
@@ -188,12 +194,11 @@ pub(crate) fn unknown(resource: &Resource, object: &Value) -> Vec<String> {
 }
 
 /// What is to be said about faults that can be passed over: warnings, or an error.
-pub(crate) fn judge(resource: &Resource, faults: Vec<String>, strictness: Strictness) -> Result<Vec<String>, String> {
-    let deprecated = resource.custom.iter().filter_map(|custom| custom.warning.clone());
+pub(crate) fn judge(faults: Vec<String>, strictness: Strictness) -> Result<Vec<String>, String> {
     match strictness {
         Strictness::Strict if !faults.is_empty() => Err(format!("strict decoding error: {}", faults.join(", "))),
-        Strictness::Ignore => Ok(deprecated.collect()),
-        Strictness::Strict | Strictness::Warn => Ok(deprecated.chain(faults).collect()),
+        Strictness::Ignore => Ok(Vec::new()),
+        Strictness::Strict | Strictness::Warn => Ok(faults),
     }
 }
 
@@ -224,6 +229,7 @@ impl Api {
         }
         let dry = call.query.dry_run("CreateOptions")?;
         let strictness = call.strictness("CreateOptions")?;
+        call.query.check_manager("CreateOptions")?;
         if resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
             let mut failure = Failure::method_not_allowed();
             "create not allowed while custom resource definition is terminating".clone_into(&mut failure.message);
@@ -240,6 +246,7 @@ impl Api {
         settle_namespace(call, &mut object)?;
         if resource.group == "events.k8s.io" {
             object = events::from_events_group(&object);
+            events::check_new(&object)?;
         }
         let stored = self.insert(&self.storing(resource)?, object, dry).await?;
         let mut answer = one(201, call, &stored);
@@ -268,6 +275,7 @@ impl Api {
             };
             return Err(Failure::invalid(&resource.group, &resource.kind, "", &[cause]));
         }
+        let object = self.prioritized(resource, object)?;
         let mut tries = if given.is_empty() { limits::NAMES } else { 1 };
         loop {
             let mut new = object.clone();
@@ -295,7 +303,7 @@ impl Api {
             let key = key(meta(&new, "namespace"), &name);
             if dry {
                 if self.get(resource, &key).is_some() {
-                    return Err(Failure::already_exists(resource, &name));
+                    return Err(self.taken(resource, &key, &name));
                 }
                 return Ok(Arc::new(Object::unsaved(new)));
             }
@@ -310,9 +318,18 @@ impl Api {
                     return Err(Failure::no_resource());
                 }
                 Err(_) if tries > 1 => tries -= 1,
-                Err(Refused::Exists | Refused::Stale) => return Err(Failure::already_exists(resource, &name)),
+                Err(Refused::Exists | Refused::Stale) => return Err(self.taken(resource, &key, &name)),
             }
         }
+    }
+
+    /// Why a name cannot be had.
+    fn taken(&self, resource: &Resource, key: &Arc<str>, name: &str) -> Failure {
+        let mut failure = Failure::already_exists(resource, name);
+        if self.get(resource, key).is_some_and(|found| deleting(&found.value)) {
+            failure.message = format!("object is being deleted: {}", failure.message);
+        }
+        failure
     }
 
     /// What follows at once from some kinds of objects.
@@ -331,6 +348,59 @@ impl Api {
                 .await?;
         }
         Ok(())
+    }
+
+    /// A Pod with the priority of its class, or of the class for all.
+    fn prioritized(&self, resource: &Resource, mut pod: Value) -> Outcome<Value> {
+        if !resource.is("", "pods") {
+            return Ok(pod);
+        }
+        let classes = self.builtin("scheduling.k8s.io", "v1", "priorityclasses")?;
+        let name = pod
+            .pointer("/spec/priorityClassName")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let global = || {
+            let listed = self.store.lock().list(&classes.storage, None);
+            let defaults = listed
+                .into_iter()
+                .filter(|(_, class)| class.value["globalDefault"] == Value::Bool(true));
+            defaults
+                .min_by_key(|(_, class)| class.value["value"].as_i64())
+                .map(|(_, class)| class)
+        };
+        let class = if name.is_empty() {
+            global()
+        } else {
+            self.get(&classes, &key("", &name))
+        };
+        let built_in = match &*name {
+            "system-cluster-critical" => Some(2_000_000_000),
+            "system-node-critical" => Some(2_000_001_000),
+            _ => None,
+        };
+        let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else {
+            return Ok(pod);
+        };
+        match class {
+            Some(class) => {
+                spec.insert("priorityClassName".to_owned(), meta(&class.value, "name").into());
+                spec.insert("priority".to_owned(), class.value["value"].clone());
+                if let Some(policy) = class.value.get("preemptionPolicy") {
+                    spec.insert("preemptionPolicy".to_owned(), policy.clone());
+                }
+            }
+            None if name.is_empty() => {}
+            None => {
+                let Some(priority) = built_in else {
+                    let why = format!("no PriorityClass with name {name} was found");
+                    return Err(Failure::forbidden(resource, meta(&pod, "name"), &why));
+                };
+                spec.insert("priority".to_owned(), priority.into());
+            }
+        }
+        Ok(pod)
     }
 
     /// Whether something may be created in a namespace.

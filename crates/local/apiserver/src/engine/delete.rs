@@ -52,6 +52,9 @@ impl Order {
         if query.has("propagationPolicy") {
             options["propagationPolicy"] = query.get("propagationPolicy").into();
         }
+        if query.has("orphanDependents") {
+            options["orphanDependents"] = query.flag("orphanDependents").into();
+        }
         let mut order = Self::from_options(&options)?;
         order.dry |= dry;
         Ok(order)
@@ -177,9 +180,10 @@ impl Api {
         let order = Order::read(call)?;
         let chosen = self.select(call)?;
         let mut deleted = Vec::new();
-        for (key, _) in chosen {
+        for (key, before) in chosen {
             match self.discard(&call.resource, &key, &order).await {
-                Ok(Fate::Gone(object) | Fate::Held(object)) => deleted.push(object),
+                // What is answered is what was chosen, as it was then.
+                Ok(Fate::Gone(_) | Fate::Held(_)) => deleted.push(before),
                 // Somebody else was faster.
                 Err(failure) if failure.code == 404 => {}
                 Err(failure) => return Err(failure),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Api, Call, one, partial, presented, typed};
 use crate::answer::{self, Answer, Shape};
+use crate::events;
 use crate::failure::{Failure, Outcome};
 use crate::forms::schema::Cause;
 use crate::forms::selector::{Fields, Labels};
@@ -37,14 +38,16 @@ impl Selection {
             .custom
             .as_ref()
             .map_or(&[][..], |custom| &custom.selectable_fields);
-        // Events are stored in their core form, whichever group asks.
-        let group = if resource.plural == "events" && resource.custom.is_none() {
-            ""
-        } else {
-            &*resource.group
+        let parse = |selector: &str, group: &str| {
+            Fields::parse(selector, group, &resource.plural, extra)
+                .map_err(|error| Failure::bad_request(error.to_string()))
         };
-        let fields = Fields::parse(call.query.get("fieldSelector"), group, &resource.plural, extra)
-            .map_err(|error| Failure::bad_request(error.to_string()))?;
+        let asked = call.query.get("fieldSelector");
+        let mut fields = parse(asked, &resource.group)?;
+        if resource.group == "events.k8s.io" {
+            // They are stored in their core form, whichever group asks.
+            fields = parse(&events::core_selector(asked), "")?;
+        }
         let all = labels.is_empty() && fields.is_empty();
         Ok(Self { labels, fields, all })
     }

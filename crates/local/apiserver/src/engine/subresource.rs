@@ -115,7 +115,7 @@ impl Api {
         }
         if !matches!(kind, "" | "Node") {
             let message = format!("Unsupported value: \"{kind}\": supported values: \"Node\", \"<empty>\"");
-            return refuse("target.kind", "FieldValueNotSupported", &message);
+            return Err(Failure::new(500, "", format!("target.kind: {message}")));
         }
         let pods = self.builtin("", "v1", "pods")?;
         let conflict = |why: String| {

@@ -51,15 +51,15 @@ impl Patch {
                      or application/strategic-merge-patch+json",
                 ));
             }
-            _ if strategic => {
-                return Err(Failure::unsupported_media_type(
-                    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
-                ));
-            }
-            _ => {
+            "application/strategic-merge-patch+json" => {
                 return Err(Failure::unsupported_media_type(
                     "application/json-patch+json, application/merge-patch+json",
                 ));
+            }
+            _ => {
+                let mut failure = Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+                failure.details = Some(serde_json::json!({}));
+                return Err(failure);
             }
         };
         let value: Value = serde_json::from_slice(&call.body)
@@ -68,6 +68,9 @@ impl Patch {
             Form::Json => !value.is_array(),
             Form::Merge | Form::Strategic => !value.is_object(),
         };
+        if wrong && value.is_null() {
+            return Err(Failure::bad_request("Invalid JSON Patch"));
+        }
         if wrong {
             let expected = if form == Form::Json {
                 "a list of operations"
@@ -103,7 +106,7 @@ impl Patch {
             match error.kind {
                 PatchErrorKind::BadRequest => Failure::bad_request(error.message),
                 PatchErrorKind::TooLarge => Failure::new(413, "RequestEntityTooLarge", error.message),
-                PatchErrorKind::Internal => Failure::new(500, "InternalError", error.message),
+                PatchErrorKind::Internal => Failure::new(500, "", error.message),
                 PatchErrorKind::Invalid => Failure::unprocessable_patch(),
             }
         })
@@ -123,6 +126,7 @@ impl Api {
     async fn update(&self, call: &Call, part: Part) -> Outcome<Answer> {
         let resource = &call.resource;
         let dry = call.query.dry_run("UpdateOptions")?;
+        call.query.check_manager("UpdateOptions")?;
         let (mut sent, warnings) = object(call, call.strictness("UpdateOptions")?)?;
         check_name(&sent, &call.name)?;
         settle_namespace(call, &mut sent)?;
@@ -175,6 +179,9 @@ impl Api {
                     );
                     return Err(Failure::conflict(resource, &call.name, &why));
                 }
+                if resource.group == "events.k8s.io" {
+                    events::check_change(&old.value, &sent)?;
+                }
                 Ok(sent.clone())
             })
             .await?;
@@ -187,6 +194,7 @@ impl Api {
         let resource = &call.resource;
         let dry = call.query.dry_run("PatchOptions")?;
         let strictness = call.strictness("PatchOptions")?;
+        call.query.check_manager("PatchOptions")?;
         let patch = Patch::read(call)?;
         let mut warnings = Vec::new();
         let storing = self.storing(resource)?;
@@ -202,7 +210,7 @@ impl Api {
                 settle_namespace(call, &mut document)?;
                 warnings = match mistyped(resource, &document) {
                     Some(why) => Err(why),
-                    None => judge(resource, unknown(resource, &document), strictness),
+                    None => judge(unknown(resource, &document), strictness),
                 }
                 .map_err(|why| {
                     let shown = serde_json::to_string(&document.to_string()).unwrap_or_default();
@@ -216,6 +224,7 @@ impl Api {
                 })?;
                 if resource.group == "events.k8s.io" {
                     document = events::from_events_group(&document);
+                    events::check_change(&old.value, &document)?;
                 }
                 Ok(document)
             })
@@ -262,11 +271,12 @@ impl Api {
                 return Ok(Arc::new(Object::unsaved(new)));
             }
             let done = if released(&new) {
-                self.remove(resource, key, new.clone(), old.revision)
+                // Watchers see the last state that was stored, the client the one it
+                // wrote, at the version that the object had.
+                self.remove(resource, key, old.value.clone(), old.revision)
                     .await?
-                    .map(|removed| {
-                        // What is answered is the last state, at the version it had.
-                        let mut last = removed.value.clone();
+                    .map(|_| {
+                        let mut last = new.clone();
                         crate::object::set_meta(&mut last, "resourceVersion", meta(&old.value, "resourceVersion"));
                         Arc::new(Object::unsaved(last))
                     })

@@ -116,7 +116,25 @@ fn begin(call: &Call) -> Outcome<Begin> {
             "NotOlderThan" => Ok(revision
                 .filter(|revision| *revision > 0)
                 .map_or(Begin::Now, Begin::After)),
-            "" | "Exact" => forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+            "" => forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+            "Exact" => Err(Failure::invalid(
+                "meta.k8s.io",
+                "ListOptions",
+                "",
+                &[
+                    Cause {
+                        reason: "FieldValueForbidden",
+                        message: "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+                            .to_owned(),
+                        field: "resourceVersionMatch".to_owned(),
+                    },
+                    Cause {
+                        reason: "FieldValueNotSupported",
+                        message: "Unsupported value: \"Exact\": supported values: \"NotOlderThan\"".to_owned(),
+                        field: "resourceVersionMatch".to_owned(),
+                    },
+                ],
+            )),
             other => Err(Failure::invalid_options("ListOptions", unknown_match(other))),
         };
     }

@@ -150,6 +150,9 @@ mod tests {
 
         #[test]
         fn the_stored_form_is_stable_and_means_the_same(text in "[0-9]{1,5}(\\.[0-9]{1,3})?(m|k|M|G|Ki|Mi|Gi|)") {
+            // Where a binary fraction leaves no binary suffix, upstream reads its own form as
+            // decimal: 62.5Ki is stored as 64000, and that as 64k.
+            prop_assume!(!(text.contains('i') && text.contains('.')));
             let stored = canonical(&text).unwrap();
             prop_assert_eq!(&canonical(&stored).unwrap(), &stored);
             // A small binary fraction is the one case that rounds.

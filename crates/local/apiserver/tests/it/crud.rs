@@ -282,16 +282,17 @@ async fn an_event_is_seen_through_both_groups() {
         .await
         .unwrap();
     assert_eq!(chosen.items.len(), 1);
-    let patch = json!({"note": "it ran twice"});
+    let again = json!({"series": {"count": 2, "lastObservedTime": "2026-01-01T00:01:00.000000Z"}});
     groups
-        .patch("e", &PatchParams::default(), &Patch::Merge(patch))
+        .patch("e", &PatchParams::default(), &Patch::Merge(again))
         .await
         .unwrap();
-    assert_eq!(
-        api::<Event>(&running).get("e").await.unwrap().message.as_deref(),
-        Some("it ran twice")
-    );
-    assert_eq!(groups.get("e").await.unwrap().note.as_deref(), Some("it ran twice"));
+    let series = api::<Event>(&running).get("e").await.unwrap().series;
+    assert_eq!(series.and_then(|series| series.count), Some(2));
+    let other = json!({"note": "it ran twice"});
+    let refused = groups.patch("e", &PatchParams::default(), &Patch::Merge(other)).await;
+    assert_eq!(status(&refused.unwrap_err()).0, 422);
+    assert_eq!(groups.get("e").await.unwrap().note.as_deref(), Some("it ran"));
 }
 
 #[tokio::test]

@@ -126,11 +126,10 @@ fn metadata(gvk: &Gvk, metadata: &Value, found: &mut Found) {
         let place = format!("metadata.finalizers[{position}]");
         let complaints = words::qualified_name(text(finalizer));
         let standard = ["orphan", "foregroundDeletion", "kubernetes"].contains(&text(finalizer));
-        if complaints.is_empty() && !text(finalizer).contains('/') && !standard {
+        complain("metadata.finalizers", finalizer, complaints, found);
+        if !text(finalizer).contains('/') && !standard {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
             found.push(Cause::invalid(place, finalizer, detail));
-        } else {
-            complain(&place, finalizer, complaints, found);
         }
     }
     owners(&metadata["ownerReferences"], found);

@@ -11,7 +11,8 @@ const APPROVAL: &str = "api-approved.kubernetes.io";
 pub(super) fn object(new: &Value, old: Option<&Value>, found: &mut Found) {
     let spec = &new["spec"];
     let expected = format!("{}.{}", text(&spec["names"]["plural"]), text(&spec["group"]));
-    if text(&new["metadata"]["name"]) != expected {
+    // What exists already keeps its group and plural: that is told below.
+    if old.is_none() && text(&new["metadata"]["name"]) != expected {
         let detail = "must be spec.names.plural+\".\"+spec.group";
         found.push(Cause::invalid("metadata.name", &new["metadata"]["name"], detail));
     }

@@ -207,7 +207,7 @@ fn config_map(new: &Value, old: Option<&Value>, found: &mut Found) {
         }
     }
     if size + binary / 4 * 3 > MOST_DATA {
-        found.push(Cause::too_long("", MOST_DATA as u64));
+        found.push(Cause::too_long("[]", MOST_DATA as u64));
     }
 }
 

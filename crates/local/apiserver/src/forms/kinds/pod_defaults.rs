@@ -48,6 +48,13 @@ pub(super) fn spec(spec: &mut Object) {
     fill_text(spec, "schedulerName", "default-scheduler");
     fill(spec, "securityContext", json!({}));
     fill(spec, "terminationGracePeriodSeconds", 30);
+    if spec["terminationGracePeriodSeconds"]
+        .as_i64()
+        .is_some_and(|seconds| seconds < 0)
+    {
+        // Upstream takes a negative time for the shortest one.
+        spec.insert("terminationGracePeriodSeconds".to_owned(), 1.into());
+    }
     let account = spec
         .get("serviceAccountName")
         .filter(|v| v.as_str() != Some(""))

@@ -324,7 +324,8 @@ fn autoscaler(spec: &Value, found: &mut Found) {
     let most_number = most.as_i64().unwrap_or(0);
     if most_number < 1 {
         found.push(Cause::required("spec.maxReplicas", "must be set and greater than 0"));
-    } else if least.as_i64().is_some_and(|n| most_number < n) {
+    }
+    if least.as_i64().is_some_and(|n| most_number < n) {
         found.push(Cause::invalid(
             "spec.maxReplicas",
             most,
@@ -414,13 +415,16 @@ fn budget(spec: &Value, found: &mut Found) {
     let (least, most) = (&spec["minAvailable"], &spec["maxUnavailable"]);
     if !least.is_null() && !most.is_null() {
         // Upstream shows the spec in its internal form.
-        let shown = json!({"MinAvailable": least, "Selector": spec["selector"], "MaxUnavailable": most,
-            "UnhealthyPodEvictionPolicy": spec["unhealthyPodEvictionPolicy"]});
-        found.push(Cause::invalid(
-            "spec",
-            &shown,
-            "minAvailable and maxUnavailable cannot be both set",
-        ));
+        let detail = format!(
+            "Invalid value: {{\"MinAvailable\":{least},\"Selector\":{},\"MaxUnavailable\":{most},\
+             \"UnhealthyPodEvictionPolicy\":{}}}: minAvailable and maxUnavailable cannot be both set",
+            spec["selector"], spec["unhealthyPodEvictionPolicy"]
+        );
+        found.push(Cause {
+            reason: "FieldValueInvalid",
+            message: detail,
+            field: "spec".to_owned(),
+        });
     }
     for (key, value) in [("minAvailable", least), ("maxUnavailable", most)] {
         if !value.is_null() {
