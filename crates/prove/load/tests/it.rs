@@ -14,26 +14,53 @@ struct Cli {
 }
 
 async fn server(flags: &[&str]) -> modelserver::Running {
-    let always = ["--model", "llama-3.1-8b", "--served-model-name", "m", "--host", "127.0.0.1", "--port", "0"];
+    let always = [
+        "--model",
+        "llama-3.1-8b",
+        "--served-model-name",
+        "m",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+    ];
     let args = modelserver::Args::from_flags(always.iter().chain(flags).copied()).unwrap();
     modelserver::start(args, CancellationToken::new()).await.unwrap()
 }
 
 async fn load(server: &modelserver::Running, flags: &str, stop: CancellationToken) -> Summary {
     let url = format!("http://{}/v1", server.address);
-    let words = ["load", "--url", &url, "--json"].into_iter().chain(flags.split_whitespace());
-    load::run(Cli::parse_from(words).args.check().unwrap(), stop).await.unwrap()
+    let words = ["load", "--url", &url, "--json"]
+        .into_iter()
+        .chain(flags.split_whitespace());
+    load::run(Cli::parse_from(words).args.check().unwrap(), stop)
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_loop_asks_the_model_it_finds_and_measures_every_answer() {
     let server = server(&["--gpu-type", "H100", "--speed", "20"]).await;
-    let summary = load(&server, "--rate 50 --requests 40 --output-tokens 16 --output-spread 4", CancellationToken::new()).await;
-    assert_eq!((summary.counts.planned, summary.counts.done), (40, 40), "{:?}", summary.failures);
+    let summary = load(
+        &server,
+        "--rate 50 --requests 40 --output-tokens 16 --output-spread 4",
+        CancellationToken::new(),
+    )
+    .await;
+    assert_eq!(
+        (summary.counts.planned, summary.counts.done),
+        (40, 40),
+        "{:?}",
+        summary.failures
+    );
     assert_eq!(summary.ttft_ms.count, 40);
     assert!(summary.itl_ms.count > 40 && summary.ttft_ms.p50 > 0.0 && summary.ttft_ms.p50 <= summary.e2e_ms.p50);
     // The server was told to ignore the end of sequence: the tokens are those of the plan.
-    assert!((40 * 8..40 * 32).contains(&summary.output_tokens), "{}", summary.output_tokens);
+    assert!(
+        (40 * 8..40 * 32).contains(&summary.output_tokens),
+        "{}",
+        summary.output_tokens
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,10 +76,20 @@ async fn a_closed_loop_keeps_its_number_in_flight_and_plain_answers_have_no_firs
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_and_time_limits_are_outcomes_of_their_own() {
     let server = server(&["--gpu-type", "H100"]).await;
-    let unknown = load(&server, "--rate 100 --requests 5 --model nobody", CancellationToken::new()).await;
+    let unknown = load(
+        &server,
+        "--rate 100 --requests 5 --model nobody",
+        CancellationToken::new(),
+    )
+    .await;
     assert_eq!(unknown.counts.failed, 5);
     assert!(unknown.failures.contains_key("http_404"), "{:?}", unknown.failures);
-    let slow = load(&server, "--rate 100 --requests 5 --output-tokens 500 --timeout 50ms", CancellationToken::new()).await;
+    let slow = load(
+        &server,
+        "--rate 100 --requests 5 --output-tokens 500 --timeout 50ms",
+        CancellationToken::new(),
+    )
+    .await;
     assert_eq!(slow.counts.timed_out, 5, "{:?}", slow.failures);
     assert!(slow.counts.balanced() && slow.attainment == Some(0.0));
 }
@@ -67,7 +104,11 @@ async fn what_the_user_cuts_off_is_accounted_for() {
         cut.cancel();
     });
     let summary = load(&server, "--rate 20 --for 10s --output-tokens 500", stop).await;
-    assert!(summary.counts.unsent > 100 && summary.counts.cancelled > 0, "{:?}", summary.counts);
+    assert!(
+        summary.counts.unsent > 100 && summary.counts.cancelled > 0,
+        "{:?}",
+        summary.counts
+    );
     assert!(summary.counts.balanced());
 }
 
