@@ -39,7 +39,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder and its mailbox; [`write`] empties the mailbox into the API.
+    /// A recorder and its mailbox; [`write()`] empties the mailbox into the API.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Occurrence>) {
         let (sender, receiver) = mpsc::channel(MAILBOX);
         (Recorder { sender }, receiver)

@@ -1,6 +1,6 @@
 //! The scheduler: Pods without a node get one.
 //!
-//! [`place`] decides and says why not; this module feeds it what is, binds, and
+//! [`place()`] decides and says why not; this module feeds it what is, binds, and
 //! tells the Pod and its Events when nothing fits. One Pod at a time, so that
 //! every decision knows the ones before it.
 

@@ -1,6 +1,6 @@
 //! Core: signals become a number of replicas, with the reasons.
 //!
-//! [`decide`] takes what is known of one model ([`ModelView`]), the
+//! [`decide()`] takes what is known of one model ([`ModelView`]), the
 //! [`Policy`], what earlier passes left ([`Memory`]) and the time, and returns
 //! a [`Decision`] for every variant of the model together with an
 //! [`Explanation`]. It reads no clock and touches nothing else, so the same

@@ -1,4 +1,4 @@
-//! The table behind [`families`](super::families).
+//! The table behind [`families`].
 
 use super::*;
 
@@ -45,7 +45,7 @@ impl Family {
 }
 
 /// In the order of a page. The values of `finished_reason` depend on the
-/// version, see [`finished_reasons`](super::finished_reasons).
+/// version, see [`finished_reasons`].
 pub(super) const FAMILIES: &[Family] = &[
     family("vllm:estimated_flops_per_gpu_total", Kind::Counter, "Estimated number of floating point operations per GPU (for Model Flops Utilization calculations).").since(Version::V0_32),
     family("vllm:estimated_read_bytes_per_gpu_total", Kind::Counter, "Estimated number of bytes read from memory per GPU (for Model Flops Utilization calculations).").since(Version::V0_32),
