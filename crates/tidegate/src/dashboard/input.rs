@@ -120,7 +120,7 @@ pub(crate) enum ReplicaState {
     /// Told to end; finishes what it has.
     Draining,
     /// Alive with its weights put away.
-    #[expect(
+    #[allow(
         dead_code,
         reason = "the page can show it; nothing puts a server to sleep before dual pods"
     )]
