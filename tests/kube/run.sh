@@ -11,8 +11,8 @@ shift
 TIDEGATE_KUBE_BIN=$("$here/install.sh")
 export TIDEGATE_KUBE_BIN
 cd "$root"
-if [ "$suite" = loop ] && [ -z "${TIDEGATE_BIN:-}" ]; then
-  cargo build --release --locked -p tidegate
-  export TIDEGATE_BIN="${CARGO_TARGET_DIR:-$root/target}/release/tidegate"
-fi
-exec cargo run --quiet --release --locked -p kube-suites --bin "$suite" -- "$@"
+# Both packages in one call, as CI builds them: the same features, so nothing is built twice.
+cargo build --quiet --release --locked -p tidegate -p kube-suites
+target="${CARGO_TARGET_DIR:-$root/target}/release"
+export TIDEGATE_BIN="${TIDEGATE_BIN:-$target/tidegate}"
+exec "$target/$suite" "$@"
