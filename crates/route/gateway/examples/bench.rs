@@ -9,7 +9,9 @@
 //! ```
 //!
 //! Endpoint and load are plain blocking threads: what they cost does not
-//! matter, only what the process PID spent, as /proc tells it.
+//! matter, only what the process PID spent, as /proc tells it. Streamed events
+//! carry the time they were sent at, so that a proxy that saves work by holding
+//! them back is seen to.
 
 use gateway::{Config, Discovery, StaticEndpoint, StaticPool};
 use std::error::Error;
@@ -24,6 +26,8 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const EVENTS: usize = 500;
 const PAUSE: Duration = Duration::from_micros(200);
 const BIG_PROMPT: usize = 473_000;
+/// Where an event says when it was sent, in 20 digits of Unix nanoseconds.
+const SENT_AT: &str = r#""created":"#;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -84,10 +88,8 @@ fn answer_all(mut stream: TcpStream) -> std::io::Result<()> {
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let event = r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}"#;
-    let chunk = format!("{:x}\r\n{event}\n\n\r\n", event.len() + 2);
     let mut inbox = Vec::new();
-    while let Some(request) = message(&mut stream, &mut inbox)? {
+    while let Some(request) = message(&mut stream, &mut inbox, |_| {})? {
         if !has(&request[..request.len().min(1000)], b"\"stream\":true") {
             stream.write_all(json.as_bytes())?;
             continue;
@@ -96,19 +98,42 @@ fn answer_all(mut stream: TcpStream) -> std::io::Result<()> {
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")?;
         for _ in 0..EVENTS {
             std::thread::sleep(PAUSE);
-            stream.write_all(chunk.as_bytes())?;
+            let event = format!(
+                r#"data: {{"id":"chatcmpl-1","object":"chat.completion.chunk",{SENT_AT}{:020},"model":"m","choices":[{{"index":0,"delta":{{"content":" token"}},"finish_reason":null}}]}}"#,
+                unix_ns(),
+            );
+            stream.write_all(format!("{:x}\r\n{event}\n\n\r\n", event.len() + 2).as_bytes())?;
         }
         stream.write_all(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")?;
     }
     Ok(())
 }
 
+fn unix_ns() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// How long the events in `bytes` were under way, in nanoseconds.
+fn delays_ns(bytes: &[u8], now: u64) -> impl Iterator<Item = u64> {
+    memchr::memmem::find_iter(bytes, SENT_AT).filter_map(move |at| {
+        let digits = bytes.get(at + SENT_AT.len()..)?.get(..20)?;
+        let sent: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        Some(now.saturating_sub(sent))
+    })
+}
+
 fn has(bytes: &[u8], text: &[u8]) -> bool {
     memchr::memmem::find(bytes, text).is_some()
 }
 
-/// Reads one message with a length, or in chunks; `None` at the end.
-fn message(stream: &mut TcpStream, inbox: &mut Vec<u8>) -> std::io::Result<Option<Vec<u8>>> {
+/// Reads one message with a length, or in chunks; `None` at the end. What came
+/// in one read is shown to `came`.
+fn message(
+    stream: &mut TcpStream,
+    inbox: &mut Vec<u8>,
+    mut came: impl FnMut(&[u8]),
+) -> std::io::Result<Option<Vec<u8>>> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         if let Some(end) = end_of_message(inbox) {
@@ -116,7 +141,10 @@ fn message(stream: &mut TcpStream, inbox: &mut Vec<u8>) -> std::io::Result<Optio
         }
         match stream.read(&mut buffer)? {
             0 => return Ok(None),
-            read => inbox.extend_from_slice(&buffer[..read]),
+            read => {
+                came(&buffer[..read]);
+                inbox.extend_from_slice(&buffer[..read]);
+            }
         }
     }
 }
@@ -171,10 +199,18 @@ fn load(kind: &str, address: SocketAddr, pid: u32) -> Outcome<()> {
     );
     run(address, &request, connections, connections)?; // warms connections and buffers
     let (before, begun) = (cpu_seconds(pid)?, Instant::now());
-    run(address, &request, connections, connections * each)?;
+    let mut delays = run(address, &request, connections, connections * each)?;
     let (cpu, wall) = (cpu_seconds(pid)? - before, begun.elapsed().as_secs_f64());
     let done = (connections * each * units) as f64;
-    report(&format!("{kind} {:.2} {:.0}", cpu * 1e6 / done, done / wall));
+    delays.sort_unstable();
+    let delay_us = |of_100: usize| delays.get(delays.len() * of_100 / 100).map_or(0, |ns| ns / 1000);
+    report(&format!(
+        "{kind} {:.2} {:.0} {} {}",
+        cpu * 1e6 / done,
+        done / wall,
+        delay_us(50),
+        delay_us(99)
+    ));
     Ok(())
 }
 
@@ -183,29 +219,33 @@ fn report(line: &str) {
     println!("{line}");
 }
 
-/// Sends `total` requests over `connections` connections.
-fn run(address: SocketAddr, request: &str, connections: usize, total: usize) -> Outcome<()> {
+/// Sends `total` requests over `connections` connections. Gives how long each
+/// streamed event was under way, in nanoseconds.
+fn run(address: SocketAddr, request: &str, connections: usize, total: usize) -> Outcome<Vec<u64>> {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..connections)
             .map(|_| {
-                scope.spawn(move || -> Outcome<()> {
+                scope.spawn(move || -> Outcome<Vec<u64>> {
                     let mut stream = TcpStream::connect(address)?;
                     stream.set_nodelay(true)?;
-                    let mut inbox = Vec::new();
+                    let (mut inbox, mut delays) = (Vec::new(), Vec::new());
                     for _ in 0..total / connections {
                         stream.write_all(request.as_bytes())?;
-                        let answer = message(&mut stream, &mut inbox)?.ok_or("the proxy closed the connection")?;
+                        let answer = message(&mut stream, &mut inbox, |read| delays.extend(delays_ns(read, unix_ns())))?
+                            .ok_or("the proxy closed the connection")?;
                         if !answer.starts_with(b"HTTP/1.1 200") {
                             return Err(String::from_utf8_lossy(&answer[..answer.len().min(300)]).into());
                         }
                     }
-                    Ok(())
+                    Ok(delays)
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .try_for_each(|worker| worker.join().map_err(|_| "a load thread panicked")?)
+        let mut delays = Vec::new();
+        for worker in workers {
+            delays.extend(worker.join().map_err(|_| "a load thread panicked")??);
+        }
+        Ok(delays)
     })
 }
 
