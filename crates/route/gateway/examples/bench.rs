@@ -231,8 +231,10 @@ fn run(address: SocketAddr, request: &str, connections: usize, total: usize) -> 
                     let (mut inbox, mut delays) = (Vec::new(), Vec::new());
                     for _ in 0..total / connections {
                         stream.write_all(request.as_bytes())?;
-                        let answer = message(&mut stream, &mut inbox, |read| delays.extend(delays_ns(read, unix_ns())))?
-                            .ok_or("the proxy closed the connection")?;
+                        let answer = message(&mut stream, &mut inbox, |read| {
+                            delays.extend(delays_ns(read, unix_ns()))
+                        })?
+                        .ok_or("the proxy closed the connection")?;
                         if !answer.starts_with(b"HTTP/1.1 200") {
                             return Err(String::from_utf8_lossy(&answer[..answer.len().min(300)]).into());
                         }
