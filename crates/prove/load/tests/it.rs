@@ -4,7 +4,8 @@
 
 use clap::Parser;
 use load::report::Summary;
-use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Parser)]
@@ -94,16 +95,29 @@ async fn refusals_and_time_limits_are_outcomes_of_their_own() {
     assert!(slow.counts.balanced() && slow.attainment == Some(0.0));
 }
 
+/// Requests the server works on at the moment.
+async fn requests_at(server: &modelserver::Running) -> u64 {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let question = b"GET /load HTTP/1.1\r\nhost: sim\r\nconnection: close\r\n\r\n";
+    stream.write_all(question).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let number = answer.rsplit(':').next().unwrap().trim_end_matches('}');
+    number.parse().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_user_cuts_off_is_accounted_for() {
     let server = server(&["--gpu-type", "L4"]).await;
     let stop = CancellationToken::new();
-    let cut = stop.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        cut.cancel();
-    });
-    let summary = load(&server, "--rate 20 --for 10s --output-tokens 500", stop).await;
+    let summary = tokio::join!(
+        load(&server, "--rate 20 --for 10s --output-tokens 500", stop.clone()),
+        async {
+            while requests_at(&server).await < 3 {}
+            stop.cancel();
+        }
+    )
+    .0;
     assert!(
         summary.counts.unsent > 100 && summary.counts.cancelled > 0,
         "{:?}",

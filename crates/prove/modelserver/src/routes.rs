@@ -127,6 +127,13 @@ impl App {
     }
 
     async fn body(&self, request: Request<Incoming>) -> Result<Bytes, Refusal> {
+        // As vLLM: a form's content type, which curl sends by itself, is refused.
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let media_type = kind.and_then(|kind| kind.to_str().ok()?.split(';').next());
+        if !media_type.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+            let message = "the content type must be application/json (curl: -H 'content-type: application/json')";
+            return Err(Refusal::new(400, message, None));
+        }
         let limit = self.settings.max_body_bytes;
         let too_large = || {
             Refusal::new(

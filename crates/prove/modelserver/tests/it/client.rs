@@ -45,7 +45,11 @@ impl Drop for Asked {
 }
 
 pub(crate) async fn ask(address: SocketAddr, method: Method, path: &str, body: impl Into<Bytes>) -> Asked {
-    let request = Request::builder().method(method).uri(path).header("host", "sim");
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "sim")
+        .header("content-type", "application/json");
     send(address, request.body(Full::new(body.into())).unwrap()).await
 }
 

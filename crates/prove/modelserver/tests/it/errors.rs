@@ -222,7 +222,7 @@ async fn a_body_without_a_length_is_bounded_too() {
     let server = quick("--max-body-bytes 2000").await;
     let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
     stream
-        .write_all(b"POST /v1/completions HTTP/1.1\r\nhost: sim\r\ntransfer-encoding: chunked\r\n\r\n")
+        .write_all(b"POST /v1/completions HTTP/1.1\r\nhost: sim\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
         .await
         .unwrap();
     let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000));
@@ -261,4 +261,28 @@ async fn too_many_requests_are_sent_elsewhere() {
     assert_eq!(crate::client::metric(server.address, rejected).await, 1.0);
     drop((first, second));
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_under_another_name_than_json_is_refused_as_vllm_does() {
+    let server = quick("").await;
+    let cases = [
+        (None, 400),
+        (Some("application/x-www-form-urlencoded"), 400),
+        (Some("Application/JSON; charset=utf-8"), 200),
+    ];
+    for (kind, status) in cases {
+        let mut request = Request::post("/v1/completions").header("host", "sim");
+        if let Some(kind) = kind {
+            request = request.header("content-type", kind);
+        }
+        let body = Full::new(r#"{"prompt":"x","max_tokens":1}"#.into());
+        let asked = send(server.address, request.body(body).unwrap()).await;
+        assert_eq!(asked.status(), status, "{kind:?}");
+        let text = asked.text().await;
+        assert!(
+            status == 200 || text.contains("content type must be application/json"),
+            "{text}"
+        );
+    }
 }

@@ -263,6 +263,7 @@ async fn an_answer_has_the_clients_request_id() {
     let server = quick("").await;
     let request = Request::post("/v1/completions")
         .header("host", "sim")
+        .header("content-type", "application/json")
         .header("x-request-id", "trace-\"7\"");
     let request = request.body(Full::from(r#"{"prompt":"x","stream":true}"#)).unwrap();
     let events = send(server.address, request).await.events().await;

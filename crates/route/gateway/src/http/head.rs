@@ -42,6 +42,8 @@ pub(crate) struct RequestHead {
     pub(crate) expects_continue: bool,
     pub(crate) request_id: Option<String>,
     pub(crate) patience: Option<Duration>,
+    /// It says that its body is JSON. Any other content type is not passed on.
+    pub(crate) says_json: bool,
     /// Request line and headers for the endpoint, without host, framing and
     /// the empty line.
     pub(crate) forward: BytesMut,
@@ -81,6 +83,7 @@ fn read_request(parsed: &httparse::Request<'_, '_>) -> Result<RequestHead, Probl
         expects_continue: false,
         request_id: None,
         patience: None,
+        says_json: false,
         forward: BytesMut::with_capacity(512),
     };
     let _ = write!(head.forward, "{method} {target} HTTP/1.1\r\n");
@@ -105,6 +108,11 @@ fn read_request(parsed: &httparse::Request<'_, '_>) -> Result<RequestHead, Probl
             Known::RequestId => head.request_id = usable_id(header.value),
             Known::Deadline => head.patience = Some(patience(header.value)?),
             Known::HopByHop | Known::Ours => {}
+            Known::ContentType if is_json(header.value) && !head.says_json => {
+                head.says_json = true;
+                pass_on(&mut head.forward, header);
+            }
+            Known::ContentType => {}
             Known::No if nominated(parsed.headers, header.name) => {}
             Known::No => pass_on(&mut head.forward, header),
         }
@@ -186,10 +194,10 @@ fn read_answer(parsed: &httparse::Response<'_, '_>, status: u16, out: &mut Bytes
                     (head.keep_alive || has_token(header.value, b"keep-alive")) && !has_token(header.value, b"close");
             }
             Known::HopByHop | Known::Ours | Known::RequestId | Known::Deadline => {}
-            Known::No | Known::Host | Known::Expect => {
-                if header.name.eq_ignore_ascii_case("content-type") {
+            known @ (Known::No | Known::Host | Known::Expect | Known::ContentType) => {
+                if matches!(known, Known::ContentType) {
                     head.event_stream = starts_with(header.value, b"text/event-stream");
-                    head.json = starts_with(header.value, b"application/json");
+                    head.json = is_json(header.value);
                 }
                 if !nominated(parsed.headers, header.name) {
                     pass_on(out, header);
@@ -211,6 +219,7 @@ enum Known {
     No,
     Host,
     ContentLength,
+    ContentType,
     TransferEncoding,
     Connection,
     Expect,
@@ -231,6 +240,7 @@ impl Known {
             7 if is("trailer") || is("upgrade") => Self::HopByHop,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::HopByHop,
+            12 if is("content-type") => Self::ContentType,
             12 if is(names::REQUEST_ID_HEADER) => Self::RequestId,
             14 if is("content-length") => Self::ContentLength,
             16 if is("proxy-connection") => Self::HopByHop,
@@ -255,6 +265,12 @@ fn starts_with(value: &[u8], prefix: &[u8]) -> bool {
     value
         .get(..prefix.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+/// Whether a content type is JSON's, whatever its parameters.
+fn is_json(value: &[u8]) -> bool {
+    let media_type = value.split(|&byte| byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -108,6 +108,10 @@ pub(crate) async fn proxy(worker: &Worker, client: &mut Client, routed: Routed) 
 /// The request as it goes out, and the hold on buffer space that goes with its body.
 fn outgoing(head: RequestHead, body: Body, request_id: &str) -> (Outgoing, Option<super::serve::Charge>) {
     let mut out = head.forward;
+    if !head.says_json {
+        // The body was read as JSON, and model servers take it under no other name: curl's own is a form's.
+        out.extend_from_slice(b"content-type: application/json\r\n");
+    }
     // Writing to a BytesMut cannot fail: it grows.
     let _ = write!(
         out,

@@ -61,8 +61,8 @@ async fn the_endpoint_sees_the_request_as_it_was_meant() {
     assert_eq!(
         seen["head"],
         format!(
-            "POST /v1/chat/completions?a=b HTTP/1.1\r\nauthorization: Bearer k\r\nx-request-id: mine\r\n\
-             content-length: {}\r\nhost: {}\r\n\r\n",
+            "POST /v1/chat/completions?a=b HTTP/1.1\r\nauthorization: Bearer k\r\ncontent-type: application/json\r\n\
+             x-request-id: mine\r\ncontent-length: {}\r\nhost: {}\r\n\r\n",
             body.len(),
             backend.address
         )

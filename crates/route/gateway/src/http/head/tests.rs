@@ -28,6 +28,29 @@ fn what_is_meant_for_one_hop_stays_there() {
 }
 
 #[test]
+fn a_content_type_goes_on_only_if_it_is_that_of_json() {
+    let cases = [
+        ("", ""),
+        ("Content-Type: application/x-www-form-urlencoded\r\n", ""),
+        ("Content-Type: application/jsonlines\r\n", ""),
+        (
+            "Content-Type: Application/JSON; charset=utf-8\r\nContent-Type: text/plain\r\n",
+            "Content-Type: Application/JSON; charset=utf-8\r\n",
+        ),
+    ];
+    for (sent, goes_on) in cases {
+        let head = post(sent).unwrap().unwrap();
+        let forward = String::from_utf8_lossy(&head.forward);
+        assert_eq!(
+            forward,
+            format!("POST /v1/completions?x=1 HTTP/1.1\r\n{goes_on}"),
+            "{sent}"
+        );
+        assert_eq!(head.says_json, !goes_on.is_empty(), "{sent}");
+    }
+}
+
+#[test]
 fn framing_that_can_be_read_in_two_ways_is_refused() {
     let refused = [
         ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", 400),
