@@ -58,3 +58,48 @@ fn the_custom_resource_reference_is_what_is_installed() {
         .unwrap();
     compare("docs/reference/crds.yaml", &String::from_utf8(out.stdout).unwrap());
 }
+
+/// What `tidegate fleet check` says of a file.
+fn check(yaml: &str) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fleet.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let out = command.args(["fleet", "check"]).arg(&file).output().unwrap();
+    let said = [out.stdout, out.stderr].concat();
+    (out.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn the_example_of_the_fleet_page_is_right_and_shows_every_key() {
+    let page = include_str!("../../../../docs/fleet.md");
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let (right, said) = check(example);
+    assert!(right, "{said}");
+    // An unknown key, put into each kind of mapping in turn, is answered with the known ones.
+    let mappings = [
+        ("nodes:", "zzz: 1\nnodes:"),
+        ("- name: gpu-a", "- zzz: 1\n  name: gpu-a"),
+        ("gpus: {", "gpus: {zzz: 1, "),
+        ("- name: qwen ", "- zzz: 1\n  name: qwen "),
+        ("slo: {", "slo: {zzz: 1, "),
+        ("  - name: qwen-vllm", "  - zzz: 1\n    name: qwen-vllm"),
+        ("replicas: {", "replicas: {zzz: 1, "),
+    ];
+    for (place, with_unknown) in mappings {
+        assert_eq!(example.matches(place).count(), 1, "{place}");
+        let (right, said) = check(&example.replace(place, with_unknown));
+        assert!(!right, "{place}");
+        let known = said
+            .split("expected one of ")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{said}"));
+        for key in known.lines().next().unwrap().split(", ") {
+            assert!(
+                example.contains(&format!("{key}:")),
+                "docs/fleet.md does not show `{key}`"
+            );
+        }
+    }
+}
