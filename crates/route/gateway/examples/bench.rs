@@ -232,7 +232,7 @@ fn run(address: SocketAddr, request: &str, connections: usize, total: usize) -> 
                     for _ in 0..total / connections {
                         stream.write_all(request.as_bytes())?;
                         let answer = message(&mut stream, &mut inbox, |read| {
-                            delays.extend(delays_ns(read, unix_ns()))
+                            delays.extend(delays_ns(read, unix_ns()));
                         })?
                         .ok_or("the proxy closed the connection")?;
                         if !answer.starts_with(b"HTTP/1.1 200") {

@@ -5,7 +5,7 @@ use crate::views::VariantView;
 use api::names::{CURRENT_REPLICAS_METRIC, DESIRED_RATIO_METRIC, DESIRED_REPLICAS_METRIC, SCALING_TOTAL_METRIC};
 use collect::SourceHealth;
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use wire::prom::write::{Kind, Writer};
 
 /// What the page is made of.
 #[derive(Debug)]
@@ -24,9 +24,9 @@ const UNKNOWN: &str = "unknown";
 
 /// Writes the page.
 pub(crate) fn page(facts: &Facts<'_>) -> String {
-    let mut page = Page(String::new());
-    let per_variant = |page: &mut Page, name: &str, help: &str, value: &dyn Fn(&VariantView) -> Option<f64>| {
-        page.family(name, "gauge", help);
+    let mut page = Writer::default();
+    let per_variant = |page: &mut Writer, name: &str, help: &str, value: &dyn Fn(&VariantView) -> Option<f64>| {
+        page.family(name, Kind::Gauge, help);
         for view in facts.variants {
             if let Some(value) = value(view) {
                 page.sample(name, &labels(view), value);
@@ -52,7 +52,7 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
         },
     );
 
-    page.family(SCALING_TOTAL_METRIC, "counter", "Decisions that changed a variant.");
+    page.family(SCALING_TOTAL_METRIC, Kind::Counter, "Decisions that changed a variant.");
     for (scaling, count) in facts.scalings {
         let labels = [
             ("variant_name", scaling.variant.as_str()),
@@ -77,7 +77,7 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
     );
     page.family(
         "tidegate_variant_reason",
-        "gauge",
+        Kind::Gauge,
         "Why a variant has its replicas: 1 for the reason that holds.",
     );
     for view in facts.variants {
@@ -89,8 +89,8 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
         page.sample("tidegate_variant_reason", &labels, 1.0);
     }
 
-    let per_source = |page: &mut Page, name: &str, help: &str, value: &dyn Fn(&SourceHealth) -> f64| {
-        page.family(name, "counter", help);
+    let per_source = |page: &mut Writer, name: &str, help: &str, value: &dyn Fn(&SourceHealth) -> f64| {
+        page.family(name, Kind::Counter, help);
         for (source, health) in facts.sources {
             page.sample(name, &[("source", source)], value(health));
         }
@@ -120,24 +120,28 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
         &|health| health.bytes as f64,
     );
 
-    page.single(
+    let mut single = |name: &str, help: &str, value: f64| {
+        page.family(name, Kind::Counter, help);
+        page.sample(name, &[], value);
+    };
+    single(
         "tidegate_autoscaler_passes_total",
         "Times all models were decided on.",
         facts.passes as f64,
     );
     let seconds = facts.pass_micros as f64 / 1e6;
-    page.single(
+    single(
         "tidegate_autoscaler_pass_seconds_total",
         "Time spent deciding, without waiting for the API.",
         seconds,
     );
     let failures = facts.write_failures as f64;
-    page.single(
+    single(
         "tidegate_autoscaler_write_failures_total",
         "Status and event writes that failed.",
         failures,
     );
-    page.0
+    page.finish()
 }
 
 /// The predecessor's labels.
@@ -153,32 +157,6 @@ fn labels(view: &VariantView) -> Vec<(&'static str, &str)> {
             .map(|instance| ("controller_instance", instance)),
     );
     labels
-}
-
-struct Page(String);
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    fn single(&mut self, name: &str, help: &str, value: f64) {
-        self.family(name, "counter", help);
-        self.sample(name, &[], value);
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.0.push_str(name);
-        for (i, (label, text)) in labels.iter().enumerate() {
-            self.0.push(if i == 0 { '{' } else { ',' });
-            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.0, "{label}=\"{escaped}\"");
-        }
-        if !labels.is_empty() {
-            self.0.push('}');
-        }
-        let _ = writeln!(self.0, " {value}");
-    }
 }
 
 #[cfg(test)]

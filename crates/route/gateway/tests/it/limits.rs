@@ -120,7 +120,7 @@ async fn a_large_prompt_goes_through() {
     let answer = rig.ask(&request).await;
     assert_eq!(answer.json()["bytes"], 3_000_025);
     let page = admin(&rig, "/metrics").await;
-    assert!(page.contains("\ntidegate_gateway_buffered_bytes 0\n"), "{page}");
+    assert!(page.contains("\ntidegate_gateway_buffered_bytes 0.0\n"), "{page}");
 }
 
 #[tokio::test]
@@ -201,9 +201,9 @@ async fn numbers_are_on_the_admin_address() {
     rig.settled().await;
     let page = admin(&rig, "/metrics").await;
     for line in [
-        "tidegate_gateway_requests_total{pool=\"ns/p\"} 1",
-        "tidegate_gateway_requests_completed_total{pool=\"ns/p\"} 1",
-        "tidegate_gateway_queue_seconds_count{pool=\"ns/p\"} 1",
+        "tidegate_gateway_requests_total{pool=\"ns/p\"} 1.0",
+        "tidegate_gateway_requests_completed_total{pool=\"ns/p\"} 1.0",
+        "tidegate_gateway_queue_seconds_count{pool=\"ns/p\"} 1.0",
         "# TYPE tidegate_gateway_time_to_first_token_seconds histogram",
     ] {
         assert!(page.lines().any(|found| found == line), "{line}\n{page}");

@@ -270,7 +270,7 @@ async fn by_gauge_nothing_is_touched() {
         .until("the gauge", async || {
             let page = fleet::fetch(address, "/metrics").await;
             page.lines()
-                .any(|line| line.starts_with("wva_desired_replicas{") && line.ends_with(" 3"))
+                .any(|line| line.starts_with("wva_desired_replicas{") && line.ends_with(" 3.0"))
         })
         .await;
     assert_eq!(fleet.replicas("llama-l4").await, 1);
