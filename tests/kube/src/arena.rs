@@ -176,6 +176,8 @@ impl<'a> Arena<'a> {
             &listen[1],
             "--gateway-admin",
             &listen[2],
+            "--autoscaler-admin",
+            "127.0.0.1:0",
         ]);
         command.args(["--pod-network", &format!("127.{}.0.0", self.octet)]);
         match &self.ground.plane {
