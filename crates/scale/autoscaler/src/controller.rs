@@ -27,6 +27,7 @@ use units::Instant;
 
 mod model;
 mod notable;
+mod turns;
 
 /// Least time between two passes, however often it is woken.
 const BREATH: Duration = Duration::from_millis(25);
@@ -59,6 +60,7 @@ pub(crate) async fn run(client: Client, config: Config, handle: Handle, stop: Ca
         last_good: LastGood::new(),
         written: BTreeMap::new(),
         notable: notable::Notable::default(),
+        turns: turns::Turns::default(),
         budget: Budget::default(),
         events: 0,
         records: 0,
@@ -99,6 +101,7 @@ struct Controller {
     /// The status last written, by uid: the watch may be behind.
     written: BTreeMap<String, VariantAutoscalingStatus>,
     notable: notable::Notable,
+    turns: turns::Turns,
     budget: Budget,
     events: u64,
     records: u64,
@@ -236,6 +239,7 @@ impl Controller {
         self.written.retain(|uid, _| present.contains(uid.as_str()));
         self.budget.keep_only(|uid| present.contains(uid));
         self.notable.keep_only(|uid| present.contains(uid));
+        self.turns.keep_only(|uid| present.contains(uid));
         for uid in self.writer.take_failed() {
             self.written.remove(&uid);
         }
@@ -328,21 +332,21 @@ impl Controller {
 
     /// Makes Events of conditions that turned.
     fn tell_of_conditions(&mut self, variant: &Variant, findings: &Findings, now: Instant, wall: Timestamp) {
-        let before = self.status_before(variant);
         for finding in &findings.conditions {
-            let earlier = before
-                .conditions
-                .iter()
-                .find(|condition| condition.type_ == finding.kind);
-            let turned = earlier.is_some_and(|earlier| earlier.status != finding.status);
-            let bad = finding.status == "False";
-            let silent_start = earlier.is_none() && !bad;
             // What is unknown follows from another condition, which speaks.
-            if silent_start || finding.status == "Unknown" || !(turned || earlier.is_none()) {
+            if finding.status == "Unknown" {
                 continue;
             }
-            let kind = if bad { Kind::Warning } else { Kind::Normal };
-            if finding.kind != reasons::OPTIMIZATION_READY || bad {
+            let bad = finding.status == "False";
+            let before = || {
+                let conditions = status_before(&self.written, variant).conditions;
+                let earlier = conditions.iter().find(|condition| condition.type_ == finding.kind)?;
+                Some(earlier.status == "False")
+            };
+            let due = self.turns.is_due(&variant.uid, finding.kind, bad, before, now);
+            // That it is good again is told by the decision itself.
+            if due && (bad || finding.kind != reasons::OPTIMIZATION_READY) {
+                let kind = if bad { Kind::Warning } else { Kind::Normal };
                 self.emit(variant, kind, finding.reason, &finding.message, now, wall);
             }
         }
@@ -363,15 +367,8 @@ impl Controller {
         }
     }
 
-    fn status_before(&self, variant: &Variant) -> VariantAutoscalingStatus {
-        self.written.get(&variant.uid).cloned().unwrap_or_else(|| {
-            let status = variant.object.data.get("status").cloned().unwrap_or_default();
-            serde_json::from_value(status).unwrap_or_default()
-        })
-    }
-
     fn write_status(&mut self, variant: &Variant, findings: &Findings, wall: Timestamp) {
-        let before = self.status_before(variant);
+        let before = status_before(&self.written, variant);
         if let Some(after) = status::next(&before, findings, wall)
             && self
                 .writer
@@ -507,6 +504,14 @@ fn findings(
         ready: variant.target.is_ok().then(|| variant.ready()),
         conditions,
     }
+}
+
+/// The status as it was last written, by us or before us.
+fn status_before(written: &BTreeMap<String, VariantAutoscalingStatus>, variant: &Variant) -> VariantAutoscalingStatus {
+    written.get(&variant.uid).cloned().unwrap_or_else(|| {
+        let status = variant.object.data.get("status").cloned().unwrap_or_default();
+        serde_json::from_value(status).unwrap_or_default()
+    })
 }
 
 fn metrics(decided: &VariantDecision) -> Finding {
