@@ -60,6 +60,8 @@ impl Ground {
 pub struct Addresses {
     /// `http://IP:PORT/v1`.
     pub gateway: String,
+    /// `http://IP:PORT` of the gateway's numbers.
+    pub gateway_admin: String,
     /// All `IP:PORT` it listens on.
     pub listening: Vec<String>,
     /// The kubeconfig to use.
@@ -280,12 +282,13 @@ fn read_addresses(value: &Value) -> Result<Addresses> {
             .and_then(|rest| rest.split('/').next())
             .map(str::to_owned)
     };
-    let listening = ["gateway", "dashboard", "gateway_admin", "kubernetes"]
+    let listening = ["gateway", "dashboard", "gateway_admin", "autoscaler", "kubernetes"]
         .iter()
         .filter_map(|name| address(name))
         .collect();
     let addresses = Addresses {
         gateway: text("gateway"),
+        gateway_admin: text("gateway_admin"),
         listening,
         kubeconfig: text("kubeconfig").into(),
     };
@@ -294,6 +297,10 @@ fn read_addresses(value: &Value) -> Result<Addresses> {
         "endpoints.json names no gateway: {value}"
     );
     Ok(addresses)
+}
+
+fn in_flight(endpoint: &Value) -> u64 {
+    endpoint["in_flight"].as_u64().unwrap_or(0)
 }
 
 /// The end of a log, for a message.
@@ -394,6 +401,23 @@ impl Up {
                 self.state().await
             ),
         }
+    }
+
+    /// The Pod that has the most requests at the moment; waits for one that has any.
+    ///
+    /// # Errors
+    /// When no Pod has one in time.
+    pub async fn busiest_pod(&self, deadline: Duration) -> Result<String> {
+        wait_for(deadline, async || {
+            let signals = web::get(&format!("{}/signals", self.addresses.gateway_admin)).await;
+            let signals: Value = serde_json::from_str(&signals.ok()?).ok()?;
+            let pools = signals["pools"].as_object()?.values();
+            let endpoints = pools.filter_map(|pool| pool["endpoints"].as_object());
+            let busiest = endpoints.flat_map(|some| some.values()).max_by_key(|e| in_flight(e))?;
+            (in_flight(busiest) > 0).then(|| busiest["pod"].as_str().map(str::to_owned))?
+        })
+        .await
+        .context("no Pod had a request")
     }
 
     /// Every process that lives below this one now, itself included.

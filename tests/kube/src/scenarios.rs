@@ -209,10 +209,16 @@ async fn deleted_pod(ground: &Ground) -> Result<String> {
         "--model tiny --rate 3 --for 25s --output-tokens 30 --output-spread 0 --prompt-tokens 64",
     );
     let deleting = async {
+        // Twice one that is answering right now, the second time once its successor serves.
         for _ in 0..2 {
-            tokio::time::sleep(Duration::from_secs(6)).await;
-            let pod = up.ask("pods", "{.items[0].metadata.name}").await;
+            let pod = up.busiest_pod(SOON).await?;
             up.kubectl(&format!("delete pod {pod} --wait=false")).await?.success()?;
+            up.until(SOON, "pods", "{.items[*].metadata.name}", |pods| !pods.contains(&pod))
+                .await?;
+            up.until(SOON, "deployment/tiny-l4", "{.status.readyReplicas}", |count| {
+                count.parse().is_ok_and(|n: u32| n >= 2)
+            })
+            .await?;
         }
         anyhow::Ok(())
     };
@@ -299,7 +305,7 @@ async fn sigkill(ground: &Ground) -> Result<String> {
     let _ = up.end(Signal::KILL, SOON).await?;
     gone(&family).await?;
     let own: Vec<String> = if arena.on_real() {
-        addresses.listening[..3].to_vec()
+        addresses.listening[..4].to_vec()
     } else {
         addresses.listening.clone()
     };
@@ -342,7 +348,7 @@ async fn ctrl_c(ground: &Ground) -> Result<String> {
     ensure!(code == 0, "it ended with {code}\n{}", tail(&arena.log()));
     gone(&family).await?;
     let own = if arena.on_real() {
-        &addresses.listening[..3]
+        &addresses.listening[..4]
     } else {
         &addresses.listening[..]
     };

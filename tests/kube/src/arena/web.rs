@@ -38,6 +38,16 @@ pub async fn complete(gateway: &str, model: &str, tokens: u32, deadline: Duratio
         .with_context(|| format!("no answer within {deadline:?}"))?
 }
 
+/// The body of what is at `url`.
+///
+/// # Errors
+/// When the connection breaks.
+pub async fn get(url: &str) -> Result<String> {
+    let request = Request::get(url).body(Full::default())?;
+    let body = client().request(request).await?.into_body().collect().await?;
+    Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
+}
+
 /// A streamed completion whose head has arrived.
 #[derive(Debug)]
 pub struct Stream {

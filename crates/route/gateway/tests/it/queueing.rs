@@ -43,8 +43,10 @@ async fn a_request_waits_for_a_slot_and_gets_it() {
     let mut second = rig.client().await;
     second.send(completion("")).await;
     rig.eventually("the second waits", |handle| queued(handle) == 1).await;
-    assert!(rig.signals().oldest_wait_ms.is_some());
-    tokio::time::sleep(Duration::from_millis(5)).await; // so that the wait has a length
+    rig.eventually("the wait has a length", |handle| {
+        handle.signals().pools["ns/p"].oldest_wait_ms >= Some(5)
+    })
+    .await;
     gate.add_permits(2);
     assert_eq!(first.answer().await.header("x-tidegate-queue-ms"), Some("0"));
     let waited: u64 = second

@@ -206,9 +206,11 @@ async fn a_client_that_reads_slowly_gets_everything() {
     .await;
     let rig = Rig::new(&[(backend.address, 4)]).await;
     let mut client = rig.client().await;
+    // Less room than the answer takes, so that the gateway must wait for this client.
+    let socket = socket2::SockRef::from(&client.stream);
+    socket.set_recv_buffer_size(128 << 10).unwrap();
     client.send(completion("")).await;
     client.head().await;
-    tokio::time::sleep(Duration::from_millis(30)).await; // the socket buffers fill meanwhile
     while client.inbox.len() < 3 << 20 {
         assert!(client.more().await);
     }
