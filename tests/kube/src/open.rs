@@ -10,15 +10,12 @@ use std::path::Path;
 struct Entry {
     case: String,
     reason: String,
-    /// It depends on timing: it differs in some runs only.
-    #[serde(default)]
-    timing: bool,
 }
 
 /// The whole file, and which of its cases were told.
 #[derive(Debug, Default)]
 pub struct Open {
-    cases: BTreeMap<String, (String, bool)>,
+    cases: BTreeMap<String, String>,
     told: BTreeSet<String>,
 }
 
@@ -48,10 +45,10 @@ impl Open {
     fn parse(text: &str) -> Result<Self> {
         let entries: Vec<Entry> = serde_saphyr::from_str(text)?;
         let mut cases = BTreeMap::new();
-        for Entry { case, reason, timing } in entries {
+        for Entry { case, reason } in entries {
             ensure!(!reason.trim().is_empty(), "{case} has no reason");
             ensure!(!cases.contains_key(&case), "{case} stands twice");
-            cases.insert(case, (reason, timing));
+            cases.insert(case, reason);
         }
         Ok(Self {
             cases,
@@ -68,9 +65,8 @@ impl Open {
         match (listed, differs) {
             (None, false) => Verdict::Passed,
             (None, true) => Verdict::Failed,
-            (Some((reason, _)), true) => Verdict::Open(reason.clone()),
-            (Some((_, true)), false) => Verdict::Passed,
-            (Some((_, false)), false) => Verdict::Fixed,
+            (Some(reason), true) => Verdict::Open(reason.clone()),
+            (Some(_), false) => Verdict::Fixed,
         }
     }
 
@@ -97,8 +93,6 @@ mod tests {
         assert_eq!(open.judge("e/f", true), Verdict::Failed);
         assert_eq!(open.judge("e/f", false), Verdict::Passed);
         assert_eq!(open.untold(), ["c/d"]);
-        let mut timed = Open::parse("- {case: a/b, reason: later, timing: true}").unwrap();
-        assert_eq!(timed.judge("a/b", false), Verdict::Passed);
     }
 
     #[test]

@@ -33,9 +33,12 @@ pub(crate) struct Wanted {
     pub(crate) shape: Shape,
     pub(crate) pretty: bool,
     pub(crate) yaml: bool,
+    /// The API version of tables and of metadata alone.
+    pub(crate) meta_version: &'static str,
     gzip: bool,
 }
 
+const META_V1: &str = "meta.k8s.io/v1";
 const AVAILABLE: &str = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml";
 
 impl Wanted {
@@ -44,6 +47,7 @@ impl Wanted {
         shape: Shape::Plain,
         pretty: false,
         yaml: false,
+        meta_version: META_V1,
         gzip: false,
     };
 
@@ -74,6 +78,7 @@ impl Wanted {
             shape: Shape::Plain,
             pretty,
             yaml: false,
+            meta_version: META_V1,
             gzip,
         };
         let accept = text(ACCEPT);
@@ -82,8 +87,23 @@ impl Wanted {
         }
         accept
             .split(',')
-            .find_map(|clause| clause_shape(clause).map(|(shape, yaml)| Self { shape, yaml, ..base }))
+            .find_map(|clause| {
+                let Clause {
+                    yaml,
+                    shape,
+                    meta_version,
+                } = Clause::read(clause)?;
+                Some(Self {
+                    shape: shape?,
+                    yaml,
+                    meta_version,
+                    ..base
+                })
+            })
             .ok_or_else(|| {
+                if accept.split(',').any(|clause| Clause::read(clause).is_some()) {
+                    return Failure::not_acceptable("application/json, application/yaml");
+                }
                 let mut failure = Failure::not_acceptable("");
                 AVAILABLE.clone_into(&mut failure.message);
                 failure.details = Some(serde_json::json!({}));
@@ -92,28 +112,47 @@ impl Wanted {
     }
 }
 
-fn clause_shape(clause: &str) -> Option<(Shape, bool)> {
-    let mut parts = clause.split(';').map(str::trim);
-    let yaml = match parts.next()? {
-        "application/json" | "*/*" => false,
-        "application/yaml" => true,
-        _ => return None,
-    };
-    let (mut kind, mut group, mut version) = ("", "", "");
-    for parameter in parts {
-        match parameter.split_once('=') {
-            Some(("as", value)) => kind = value,
-            Some(("g", value)) => group = value,
-            Some(("v", value)) => version = value,
-            _ => {}
+/// One clause of an `Accept` header whose media type can be given.
+struct Clause {
+    yaml: bool,
+    /// What is asked for in it, if that is known.
+    shape: Option<Shape>,
+    meta_version: &'static str,
+}
+
+impl Clause {
+    fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let yaml = match parts.next()? {
+            "application/json" | "*/*" => false,
+            "application/yaml" => true,
+            _ => return None,
+        };
+        let (mut kind, mut group, mut version) = ("", "", "");
+        for parameter in parts {
+            match parameter.split_once('=') {
+                Some(("as", value)) => kind = value,
+                Some(("g", value)) => group = value,
+                Some(("v", value)) => version = value,
+                _ => {}
+            }
         }
-    }
-    let meta = group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1");
-    match kind {
-        "" => Some((Shape::Plain, yaml)),
-        "Table" if meta => Some((Shape::Table, yaml)),
-        "PartialObjectMetadata" | "PartialObjectMetadataList" if meta => Some((Shape::Partial, yaml)),
-        _ => None,
+        let meta_version = match (group, version) {
+            ("meta.k8s.io", "v1") => Some(META_V1),
+            ("meta.k8s.io", "v1beta1") => Some("meta.k8s.io/v1beta1"),
+            _ => None,
+        };
+        let shape = match kind {
+            "" => Some(Shape::Plain),
+            "Table" => meta_version.map(|_| Shape::Table),
+            "PartialObjectMetadata" | "PartialObjectMetadataList" => meta_version.map(|_| Shape::Partial),
+            _ => None,
+        };
+        Some(Self {
+            yaml,
+            shape,
+            meta_version: meta_version.unwrap_or(META_V1),
+        })
     }
 }
 
@@ -274,6 +313,7 @@ mod tests {
                 Some(Shape::Plain),
             ),
             ("text/plain", None),
+            ("application/json;as=Chair;v=v1;g=meta.k8s.io", None),
             ("application/vnd.kubernetes.protobuf", None),
         ] {
             let mut headers = HeaderMap::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, VARY};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
@@ -96,8 +96,11 @@ pub(crate) fn root(registry: &Registry, core: bool, headers: &HeaderMap, wanted:
     } else {
         answer::json_value(200, &list, wanted)
     };
+    let changed = answer.status() != StatusCode::NOT_MODIFIED;
     let fields = answer.headers_mut();
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
+    if changed {
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
+    }
     fields.insert(VARY, HeaderValue::from_static("Accept"));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         fields.insert(ETAG, tag);

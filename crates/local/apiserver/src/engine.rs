@@ -244,13 +244,11 @@ pub(crate) fn typed_text(resource: &Resource, object: &Object, out: &mut Vec<u8>
     }
 }
 
-/// Only the object's metadata, as a `PartialObjectMetadata`.
-pub(crate) fn partial(value: &Value) -> Value {
-    serde_json::json!({
-        "apiVersion": "meta.k8s.io/v1",
-        "kind": "PartialObjectMetadata",
-        "metadata": value.get("metadata").cloned().unwrap_or_default(),
-    })
+/// Only the object's metadata, as a `PartialObjectMetadata` of the version asked for.
+pub(crate) fn partial(call: &Call, value: &Value) -> Value {
+    let mut partial = crate::forms::table::partial(value);
+    partial["apiVersion"] = call.wanted.meta_version.into();
+    partial
 }
 
 /// The answer to a request about one object.
@@ -261,7 +259,7 @@ pub(crate) fn one(code: u16, call: &Call, object: &Object) -> Answer {
             typed_text(&call.resource, object, &mut out);
             crate::answer::json_text(code, out, call.wanted)
         }
-        Shape::Partial => crate::answer::json_value(code, &partial(&object.value), call.wanted),
+        Shape::Partial => crate::answer::json_value(code, &partial(call, &object.value), call.wanted),
         Shape::Table => {
             let mut table = read::table(call, &[object], true);
             table["metadata"] = serde_json::json!({"resourceVersion": meta(&object.value, "resourceVersion")});

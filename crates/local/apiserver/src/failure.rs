@@ -157,6 +157,16 @@ impl Failure {
         failure
     }
 
+    /// A patch whose outcome `shown` cannot be read as what it says to be.
+    pub(crate) fn misfit(shown: &str, why: &str) -> Self {
+        let cause = Cause {
+            reason: "FieldValueInvalid",
+            message: format!("Invalid value: {shown}: {why}"),
+            field: "patch".to_owned(),
+        };
+        Self::invalid("", "", "", &[cause])
+    }
+
     pub(crate) fn method_not_allowed() -> Self {
         let mut failure = Self::new(
             405,

@@ -179,6 +179,9 @@ fn clean(resource: &Resource, object: &mut Value) {
         }
         (Some(_), None) => {}
         (None, schema) => {
+            if let Some(schema) = schema {
+                schema.fill_maps(object);
+            }
             drop_nulls(object);
             if let Some(schema) = schema {
                 schema.prune(object);

@@ -101,6 +101,22 @@ impl Query {
         )
     }
 
+    /// Refuses what only server-side apply may say.
+    ///
+    /// # Errors
+    /// 422 when `force` is given, whatever its value.
+    pub(crate) fn check_no_force(&self) -> Outcome<()> {
+        if !self.has("force") {
+            return Ok(());
+        }
+        let cause = Cause {
+            reason: "FieldValueForbidden",
+            message: "Forbidden: may not be specified for non-apply patch".to_owned(),
+            field: "force".to_owned(),
+        };
+        Err(Failure::invalid_options("PatchOptions", cause))
+    }
+
     /// Adds a value, unless there is one of that name.
     pub(crate) fn set_default(&mut self, name: &str, value: &str) {
         if !self.has(name) {

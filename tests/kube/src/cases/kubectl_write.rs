@@ -93,7 +93,8 @@ stories! {
         s.kubectl("delete cm --all").await?;
         s.have("configmaps", "{metadata: {name: held, finalizers: [x.example/y]}}").await?;
         s.kubectl("delete cm held --wait=false").await?;
-        s.kubectl("delete cm held --timeout=1s").await?;
+        // Longer than a watch may be short before kubectl warns of it.
+        s.kubectl("delete cm held --timeout=3s").await?;
     }
     "kubectl/delete-pods" => |s| {
         s.have("pods", &pod("loose")).await?;
@@ -185,14 +186,9 @@ stories! {
     "kubectl/wait-for-deletion" => |s| {
         s.have("configmaps", "{metadata: {name: a, finalizers: [x.example/y]}}").await?;
         s.delete("configmaps/a").await?;
-        let waiting = s.kubectl("wait cm/a --for=delete --timeout=20s");
-        let freeing = async {
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-            s.set("configmaps/a", "{metadata: {finalizers: null}}").await
-        };
-        let (waited, freed) = tokio::join!(waiting, freeing);
-        waited?;
-        freed?;
+        let waiting = s.kubectl_until_it_watches("wait cm/a --for=delete --timeout=60s").await?;
+        s.set("configmaps/a", "{metadata: {finalizers: null}}").await?;
+        waiting.end().await?;
         s.kubectl("wait cm/a --for=delete --timeout=5s").await?;
     }
     "kubectl/rollout-status-by-hand" => |s| {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use testkit::Outcome;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 
-/// How long a line of a watching command may take to appear.
-const LINE_WITHIN: Duration = Duration::from_secs(20);
+/// How long a line of a watching command may take to appear: long, since the
+/// machine may be busy, and nothing waits for it that does not come.
+const LINE_WITHIN: Duration = Duration::from_secs(60);
 
 /// A kubectl command that goes on printing (`get -w`).
 pub struct Typing {
@@ -65,6 +66,36 @@ impl Story {
         Ok(outcome)
     }
 
+    /// Starts a command and returns once its watch is answered, as its log tells.
+    ///
+    /// # Errors
+    /// When kubectl cannot be started, or ends before.
+    pub async fn kubectl_until_it_watches(&self, arguments: &str) -> Result<Watching> {
+        let arguments = self.fill(arguments);
+        let line = format!("-n {} {arguments} -v=6", self.namespace);
+        let mut child = testkit::kubectl(&self.stage.kubectl, self.stage.access.kubeconfig(), &line)
+            .into_command()
+            .stdin(Stdio::null())
+            .spawn()
+            .context("cannot start kubectl")?;
+        let mut log = BufReader::new(child.stderr.take().context("no standard error")?).lines();
+        loop {
+            let line = tokio::time::timeout(LINE_WITHIN, log.next_line()).await;
+            let line = line.context("kubectl does not watch")??;
+            let line = line.context("kubectl ended before it watched")?;
+            if line.contains("watch=true") && line.contains("200 OK") {
+                break;
+            }
+        }
+        // What it still logs must not fill the pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
+        Ok(Watching {
+            story: self.clone(),
+            title: format!("$ kubectl {arguments}"),
+            child,
+        })
+    }
+
     /// Starts a command that goes on printing.
     ///
     /// # Errors
@@ -84,6 +115,30 @@ impl Story {
             lines: BufReader::new(stdout).lines(),
             _child: child,
         })
+    }
+}
+
+/// A kubectl command that watches something and ends by itself.
+pub struct Watching {
+    story: Story,
+    title: String,
+    child: tokio::process::Child,
+}
+
+impl Watching {
+    /// Waits for its end and records what it printed, without its log.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn end(self) -> Result<()> {
+        let ended = tokio::time::timeout(2 * LINE_WITHIN, self.child.wait_with_output()).await;
+        let output = ended.context("kubectl does not end")??;
+        let seen = json!({
+            "code": output.status.code(),
+            "stdout": lines(&String::from_utf8_lossy(&output.stdout)),
+        });
+        self.story.note(self.title, seen);
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Api, Call, one};
 use crate::answer::{self, Answer, Media};
@@ -79,10 +79,22 @@ fn read_body(call: &Call, kind: &str) -> Outcome<(Value, Vec<String>)> {
                 .map_err(|error| bad(format!("yaml: {error}")))?
         }
     };
-    if value.is_object() {
-        Ok((value, twice))
-    } else {
-        Err(not_json("the body is not an object".to_owned()))
+    let Value::Object(fields) = &value else {
+        // As Go reads it: null is an object without fields.
+        return if value.is_null() && call.resource.custom.is_none() {
+            Ok((Value::Object(Map::new()), twice))
+        } else {
+            Err(not_json("the body is not an object".to_owned()))
+        };
+    };
+    let odd = ["kind", "apiVersion"].into_iter().find(|field| {
+        fields
+            .get(*field)
+            .is_some_and(|value| !value.is_string() && !value.is_null())
+    });
+    match odd {
+        Some(field) => Err(not_json(format!("json: {field} must be a text, not {}", fields[field]))),
+        None => Ok((value, twice)),
     }
 }
 

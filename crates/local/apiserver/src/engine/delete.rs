@@ -25,6 +25,12 @@ pub(crate) struct Order {
 }
 
 impl Order {
+    /// The same of an object whose version was checked, and changed since.
+    pub(crate) fn of_any_version(mut self) -> Self {
+        self.revision = None;
+        self
+    }
+
     /// Reads the body, or the query where there is none.
     ///
     /// # Errors
@@ -127,7 +133,7 @@ impl Order {
         self
     }
 
-    fn check(&self, resource: &Resource, name: &str, object: &Value) -> Outcome<()> {
+    pub(crate) fn check(&self, resource: &Resource, name: &str, object: &Value) -> Outcome<()> {
         let refuse = |what: &str, asked: &str, found: &str, hint: &str| {
             let message = format!(
                 "Operation cannot be fulfilled on {} \"{name}\": the {what} in the precondition ({asked}) does not match the {what} in record ({found}). The object might have been {hint}",

@@ -322,9 +322,22 @@ pub(crate) fn table(call: &Call, objects: &[&Object], with_definitions: bool) ->
         Include::Object => shown.iter().collect(),
         _ => objects.iter().map(|object| &object.value).collect(),
     };
-    call.resource
+    let mut table = call
+        .resource
         .columns
-        .render(&values, include, Timestamp::now(), with_definitions)
+        .render(&values, include, Timestamp::now(), with_definitions);
+    of_version(&mut table, include, call.wanted.meta_version);
+    table
+}
+
+/// Says of a table, and of the metadata in its rows, which version they are of.
+fn of_version(table: &mut Value, include: Include, version: &str) {
+    table["apiVersion"] = version.into();
+    if include == Include::Metadata {
+        for row in table["rows"].as_array_mut().into_iter().flatten() {
+            row["object"]["apiVersion"] = version.into();
+        }
+    }
 }
 
 /// A list in the shape the client wants.
@@ -338,9 +351,9 @@ pub(crate) fn list_answer(call: &Call, objects: &[Arc<Object>], metadata: &Value
             answer::json_value(200, &table, call.wanted)
         }
         Shape::Partial => {
-            let items: Vec<Value> = objects.iter().map(|object| partial(&object.value)).collect();
+            let items: Vec<Value> = objects.iter().map(|object| partial(call, &object.value)).collect();
             let list = json!({
-                "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items,
+                "kind": "PartialObjectMetadataList", "apiVersion": call.wanted.meta_version, "metadata": metadata, "items": items,
             });
             answer::json_value(200, &list, call.wanted)
         }

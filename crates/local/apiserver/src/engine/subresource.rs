@@ -30,6 +30,7 @@ impl Api {
         }
         let dry = call.query.dry_run("UpdateOptions")?;
         let patch = if method == Method::PATCH {
+            call.query.check_no_force()?;
             Some(Patch::read(call)?)
         } else {
             None
@@ -54,6 +55,11 @@ impl Api {
                     )));
                 }
                 let replicas = &scale["spec"]["replicas"];
+                if patch.is_some() && !replicas.is_null() && !replicas.is_i64() {
+                    let shown = serde_json::to_string(&scale.to_string()).unwrap_or_default();
+                    let why = format!("json: spec.replicas must be a whole number, not {replicas}");
+                    return Err(Failure::misfit(&shown, &why));
+                }
                 let replicas = if replicas.is_null() { Some(0) } else { replicas.as_i64() };
                 let Some(replicas) = replicas.filter(|replicas| *replicas >= 0) else {
                     let cause = Cause {
@@ -145,7 +151,10 @@ impl Api {
                 return Err(conflict(format!("pod {name} is already assigned to node \"{node}\"")));
             }
             map(child(map(&mut pod), "spec")).insert("nodeName".to_owned(), target.into());
-            scheduled(&mut pod);
+            let scheduled = json!({
+                "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time::now(),
+            });
+            set_condition(&mut pod, scheduled);
             Ok(pod)
         })
         .await?;
@@ -165,7 +174,25 @@ impl Api {
             Some(options) => Order::from_options(options)?,
             None => Order::default(),
         };
-        let order = order.dry(call.query.dry_run("CreateOptions")?);
+        let dry = call.query.dry_run("CreateOptions")?;
+        let order = order.dry(dry);
+        // The condition is written first, so that whoever watches the Pod end knows why.
+        let order = if dry {
+            order
+        } else {
+            self.modify(&call.resource, &call.key(), Part::Whole, dry, |old| {
+                order.check(&call.resource, &call.name, &old.value)?;
+                let mut pod = old.value.clone();
+                let evicting = json!({
+                    "type": "DisruptionTarget", "status": "True", "lastProbeTime": null, "lastTransitionTime": time::now(),
+                    "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+                });
+                set_condition(&mut pod, evicting);
+                Ok(pod)
+            })
+            .await?;
+            order.of_any_version()
+        };
         self.discard(&call.resource, &call.key(), &order).await?;
         Ok(answer::json_value(201, &success(), call.wanted))
     }
@@ -196,14 +223,11 @@ fn success() -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
 }
 
-/// Notes that a Pod has a node.
-fn scheduled(pod: &mut Value) {
-    let condition = json!({
-        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time::now(),
-    });
+/// Adds a condition to a Pod, in place of one of the same type.
+fn set_condition(pod: &mut Value, condition: Value) {
     let conditions = child(map(child(map(pod), "status")), "conditions");
     let mut list = conditions.as_array().cloned().unwrap_or_default();
-    list.retain(|condition| condition["type"] != "PodScheduled");
+    list.retain(|other| other["type"] != condition["type"]);
     list.push(condition);
     *conditions = list.into();
 }

@@ -196,6 +196,7 @@ impl Api {
         let strictness = call.strictness("PatchOptions")?;
         call.query.check_manager("PatchOptions")?;
         let patch = Patch::read(call)?;
+        call.query.check_no_force()?;
         let mut warnings = Vec::new();
         let storing = self.storing(resource)?;
         let stored = self
@@ -204,6 +205,9 @@ impl Api {
                 patch.apply(resource, &mut document)?;
                 if !document.is_object() {
                     return Err(Failure::unprocessable_patch());
+                }
+                if let Some(why) = self.misfit(resource, &document) {
+                    return Err(Failure::misfit("<the object>", &why));
                 }
                 same_kind(resource, &mut document)?;
                 check_name(&document, &call.name)?;
@@ -214,13 +218,7 @@ impl Api {
                 }
                 .map_err(|why| {
                     let shown = serde_json::to_string(&document.to_string()).unwrap_or_default();
-                    let message = format!("Invalid value: {shown}: {why}");
-                    let cause = Cause {
-                        reason: "FieldValueInvalid",
-                        message,
-                        field: "patch".to_owned(),
-                    };
-                    Failure::invalid("", "", "", &[cause])
+                    Failure::misfit(&shown, &why)
                 })?;
                 if resource.group == "events.k8s.io" {
                     document = events::from_events_group(&document);
@@ -232,6 +230,19 @@ impl Api {
         let mut answer = one(200, call, &stored);
         answer::warn(&mut answer, &warnings);
         Ok(answer)
+    }
+
+    /// Why a patched object that now says to be of another kind cannot be read
+    /// as one: that is found out before the kinds are compared.
+    fn misfit(&self, resource: &Resource, document: &Value) -> Option<String> {
+        let text = |field: &str| document.get(field).and_then(Value::as_str).unwrap_or_default();
+        let (version, kind) = (text("apiVersion"), text("kind"));
+        let registry = self.registry();
+        let other = registry
+            .resources
+            .iter()
+            .find(|other| other.kind == kind && other.api_version() == version)?;
+        mistyped(other, document).filter(|_| other.kind != resource.kind)
     }
 
     /// Changes an object: `next` makes the wanted state from the present one. It

@@ -316,7 +316,9 @@ impl Stream {
                 typed_text(&self.call.resource, object, buffer);
                 buffer.extend_from_slice(b"}\n");
             }
-            Shape::Partial => self.out.line(&json!({"type": kind, "object": partial(&object.value)})),
+            Shape::Partial => self
+                .out
+                .line(&json!({"type": kind, "object": partial(&self.call, &object.value)})),
             Shape::Table => {
                 let mut table = table(&self.call, &[object], !self.table_begun);
                 if self.table_begun {
@@ -338,7 +340,7 @@ impl Stream {
         let object = match self.call.wanted.shape {
             Shape::Plain => json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata}),
             Shape::Partial => {
-                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+                json!({"kind": "PartialObjectMetadata", "apiVersion": self.call.wanted.meta_version, "metadata": metadata})
             }
             Shape::Table => {
                 let row = json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata});

@@ -336,6 +336,11 @@ impl Schema {
         }
     }
 
+    /// Gives the null values of maps the zero value that they are read as.
+    pub fn fill_maps(&self, object: &mut Value) {
+        fill::maps(self, object);
+    }
+
     /// Fills in the schema's defaults; only custom kinds have them here, built-in
     /// kinds get theirs from [`kinds::default`](super::kinds::default).
     pub fn default(&self, object: &mut Value) {

@@ -74,11 +74,7 @@ impl Columns {
         let carried = match include {
             Include::None => Value::Null,
             Include::Object => object.clone(),
-            Include::Metadata => json!({
-                "kind": "PartialObjectMetadata",
-                "apiVersion": "meta.k8s.io/v1",
-                "metadata": object["metadata"],
-            }),
+            Include::Metadata => partial(object),
         };
         let mut row = json!({"cells": cells, "object": carried});
         if let Kind::Builtin(table) = &self.kind
@@ -98,6 +94,21 @@ impl Columns {
                 .collect(),
         }
     }
+}
+
+/// Only the object's metadata, as a `PartialObjectMetadata`. An annotation that
+/// stands for a field of an older version is not among it.
+pub fn partial(object: &Value) -> Value {
+    let mut metadata = object.get("metadata").cloned().unwrap_or_default();
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove("deprecated.daemonset.template.generation");
+        if annotations.is_empty()
+            && let Some(metadata) = metadata.as_object_mut()
+        {
+            metadata.remove("annotations");
+        }
+    }
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }
 
 /// Columns of a built-in resource; one without a table of its own shows its name

@@ -94,6 +94,29 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
+/// Gives the null values of maps the zero value that Go reads them as.
+pub(super) fn maps(schema: &Schema, value: &mut Value) {
+    let node = schema.get();
+    match value {
+        Value::Object(map) => {
+            for (key, inner) in map.iter_mut() {
+                let Some(field) = node.fields.get(key).or(node.values.as_ref()) else {
+                    continue;
+                };
+                if inner.is_null() && node.values.is_some() {
+                    *inner = zero(schema.arena.nodes[field.node].shape);
+                }
+                maps(&schema.at(field), inner);
+            }
+        }
+        Value::Array(list) => {
+            let Some(items) = &node.items else { return };
+            list.iter_mut().for_each(|inner| maps(&schema.at(items), inner));
+        }
+        _ => {}
+    }
+}
+
 /// Gives a built-in object the form that decoding into Go's struct and encoding
 /// again would: see [`Emit`].
 pub(super) fn normalize(schema: &Schema, value: &mut Value) {
