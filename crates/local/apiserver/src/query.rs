@@ -221,6 +221,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn force_is_for_apply_alone() {
+        for (query, fits) in [
+            ("", true),
+            ("dryRun=All", true),
+            ("force=true", false),
+            ("force=false", false),
+        ] {
+            assert_eq!(Query::parse(query).check_no_force().is_ok(), fits, "{query}");
+        }
+    }
+
+    #[test]
     fn paths_point_at_collections_objects_and_subresources() {
         for (path, expected) in [
             ("/api/v1/pods", ("", "v1", "pods", "", "", "")),

@@ -157,3 +157,15 @@ fn a_pod_s_addresses_follow_its_address() {
     same_addresses(&mut pod);
     assert_eq!(pod["status"]["podIPs"], json!([{"ip": "127.0.0.6"}]));
 }
+
+#[test]
+fn a_null_in_a_map_of_texts_is_an_empty_text_and_elsewhere_nothing() {
+    let configmap = resource("", "configmaps");
+    let old = json!({"metadata": {"name": "c"}, "data": {"a": "1"}});
+    let sent =
+        json!({"metadata": {"name": "c", "labels": {"l": null}}, "data": {"a": "1", "b": null}, "immutable": null});
+    let new = updated(&configmap, &old, sent, Part::Main).unwrap();
+    assert_eq!(new["data"], json!({"a": "1", "b": ""}));
+    assert_eq!(new["metadata"]["labels"], json!({"l": ""}));
+    assert!(new.get("immutable").is_none());
+}

@@ -155,6 +155,14 @@ fn every_served_resource_has_a_table() {
     }
 }
 
+#[test]
+fn metadata_alone_has_no_annotation_that_stands_for_an_older_field() {
+    let both = json!({"metadata": {"annotations": {"deprecated.daemonset.template.generation": "1", "mine": "x"}}});
+    assert_eq!(partial(&both)["metadata"]["annotations"], json!({"mine": "x"}));
+    let alone = json!({"metadata": {"name": "d", "annotations": {"deprecated.daemonset.template.generation": "1"}}});
+    assert_eq!(partial(&alone)["metadata"], json!({"name": "d"}));
+}
+
 proptest! {
     #[test]
     fn no_shape_of_an_object_panics(choice in any::<prop::sample::Index>(), key in "metadata|spec|status|rules|subsets|ports",
