@@ -1,6 +1,5 @@
 //! The loop: take stock, decide, act, report.
 
-use crate::events::{self, Budget, Kind};
 use crate::handle::{Pass, Scaling};
 use crate::ledger::Ledger;
 use crate::record::{DecisionRecord, ExplanationRecord};
@@ -20,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
+use tell::{Moment, Teller};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ use units::Instant;
 
 mod model;
 mod notable;
+mod tell;
 mod turns;
 
 /// Least time between two passes, however often it is woken.
@@ -59,10 +60,7 @@ pub(crate) async fn run(client: Client, config: Config, handle: Handle, stop: Ca
         ledger: Ledger::default(),
         last_good: LastGood::new(),
         written: BTreeMap::new(),
-        notable: notable::Notable::default(),
-        turns: turns::Turns::default(),
-        budget: Budget::default(),
-        events: 0,
+        teller: Teller::default(),
         records: 0,
     };
     loop {
@@ -100,10 +98,7 @@ struct Controller {
     last_good: LastGood,
     /// The status last written, by uid: the watch may be behind.
     written: BTreeMap<String, VariantAutoscalingStatus>,
-    notable: notable::Notable,
-    turns: turns::Turns,
-    budget: Budget,
-    events: u64,
+    teller: Teller,
     records: u64,
 }
 
@@ -237,9 +232,7 @@ impl Controller {
     ) -> Pass {
         let present: BTreeSet<&str> = variants.iter().map(|variant| variant.uid.as_str()).collect();
         self.written.retain(|uid, _| present.contains(uid.as_str()));
-        self.budget.keep_only(|uid| present.contains(uid));
-        self.notable.keep_only(|uid| present.contains(uid));
-        self.turns.keep_only(|uid| present.contains(uid));
+        self.teller.keep_only(|uid| present.contains(uid));
         for uid in self.writer.take_failed() {
             self.written.remove(&uid);
         }
@@ -248,6 +241,7 @@ impl Controller {
             .iter()
             .map(|(key, decision)| (key, Arc::new((&decision.explanation).into())))
             .collect();
+        let at = Moment { now, wall };
         let mut told: BTreeSet<&ModelKey> = BTreeSet::new();
         let mut scalings = Vec::new();
         let mut shown = Vec::with_capacity(variants.len());
@@ -257,17 +251,21 @@ impl Controller {
             let outcome = acted.get(&(variant.namespace.clone(), variant.name.clone()));
             let findings = findings(variant, decided, outcome, self.config.actuator);
             if let Some((key, decision, decided)) = found
-                && self.tell_of_decision(variant, decision, decided, outcome, now, wall)
+                && self.teller.decision(variant, decision, decided, outcome, at)
             {
                 told.insert(key);
                 scalings.extend(scaling_of(variant, decided, outcome));
             }
-            self.tell_of_conditions(variant, &findings, now, wall);
+            let before = || status_before(&self.written, variant);
+            self.teller.conditions(variant, &findings, before, at);
             self.write_status(variant, &findings, wall);
             let key = found.map(|(key, ..)| key);
             let view = key.and_then(|key| views.get(key));
             let explanation = key.and_then(|key| explanations.get(key)).cloned();
             shown.push(self.show(variant, decided, &findings, view, explanation, now));
+        }
+        for event in self.teller.take() {
+            self.writer.event(event);
         }
         let records = told
             .into_iter()
@@ -288,82 +286,6 @@ impl Controller {
             sources,
             took_micros: 0,
             write_failures: self.writer.failures(),
-        }
-    }
-
-    /// Makes an Event of a decision that people should know of; says whether
-    /// it was one.
-    fn tell_of_decision(
-        &mut self,
-        variant: &Variant,
-        decision: &Decision,
-        decided: &VariantDecision,
-        outcome: Option<&Acted>,
-        now: Instant,
-        wall: Timestamp,
-    ) -> bool {
-        if !self.notable.is_new(&variant.uid, decided, now) {
-            return false;
-        }
-        let (kind, reason) = match outcome {
-            Some(Acted::Failed(_)) => (Kind::Warning, "ScaleFailed"),
-            Some(Acted::Overtaken) => (Kind::Normal, "ScaleOvertaken"),
-            _ => match (decided.from, decided.to) {
-                (0, to) if to > 0 => (Kind::Normal, "ScaledFromZero"),
-                (from, 0) if from > 0 => (Kind::Normal, "ScaledToZero"),
-                (from, to) if to > from => (Kind::Normal, "ScaledUp"),
-                (from, to) if to < from => (Kind::Normal, "ScaledDown"),
-                _ => (Kind::Warning, decided.reason.as_str()),
-            },
-        };
-        let sentence = if decided.from == decided.to {
-            &decided.sentence
-        } else {
-            &decision.sentence
-        };
-        let message = match outcome {
-            Some(Acted::Failed(error)) => format!("{sentence}; but its target could not be set: {error}"),
-            Some(Acted::Overtaken) => format!("{sentence}; but somebody else set another number first"),
-            _ => sentence.clone(),
-        };
-        self.emit(variant, kind, reason, &message, now, wall);
-        true
-    }
-
-    /// Makes Events of conditions that turned.
-    fn tell_of_conditions(&mut self, variant: &Variant, findings: &Findings, now: Instant, wall: Timestamp) {
-        for finding in &findings.conditions {
-            // What is unknown follows from another condition, which speaks.
-            if finding.status == "Unknown" {
-                continue;
-            }
-            let bad = finding.status == "False";
-            let before = || {
-                let conditions = status_before(&self.written, variant).conditions;
-                let earlier = conditions.iter().find(|condition| condition.type_ == finding.kind)?;
-                Some(earlier.status == "False")
-            };
-            let due = self.turns.is_due(&variant.uid, finding.kind, bad, before, now);
-            // That it is good again is told by the decision itself.
-            if due && (bad || finding.kind != reasons::OPTIMIZATION_READY) {
-                let kind = if bad { Kind::Warning } else { Kind::Normal };
-                self.emit(variant, kind, finding.reason, &finding.message, now, wall);
-            }
-        }
-    }
-
-    fn emit(&mut self, variant: &Variant, kind: Kind, reason: &str, message: &str, now: Instant, wall: Timestamp) {
-        if self.budget.take(&variant.uid, now) {
-            self.events += 1;
-            self.writer.event(events::event(
-                variant,
-                kind,
-                reason,
-                "Decide",
-                message,
-                self.events,
-                wall,
-            ));
         }
     }
 
