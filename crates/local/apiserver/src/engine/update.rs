@@ -124,10 +124,14 @@ impl Api {
     }
 
     async fn update(&self, call: &Call, part: Part) -> Outcome<Answer> {
-        let resource = &call.resource;
         let dry = call.query.dry_run("UpdateOptions")?;
         call.query.check_manager("UpdateOptions")?;
-        let (mut sent, warnings) = object(call, call.strictness("UpdateOptions")?)?;
+        let (sent, warnings) = object(call, call.strictness("UpdateOptions")?)?;
+        answer::warned(self.update_read(call, sent, part, dry).await, &warnings)
+    }
+
+    async fn update_read(&self, call: &Call, mut sent: Value, part: Part, dry: bool) -> Outcome<Answer> {
+        let resource = &call.resource;
         check_name(&sent, &call.name)?;
         settle_namespace(call, &mut sent)?;
         let version = meta(&sent, "resourceVersion");
@@ -185,9 +189,7 @@ impl Api {
                 Ok(sent.clone())
             })
             .await?;
-        let mut answer = one(200, call, &stored);
-        answer::warn(&mut answer, &warnings);
-        Ok(answer)
+        Ok(one(200, call, &stored))
     }
 
     async fn patch(&self, call: &Call, part: Part) -> Outcome<Answer> {
@@ -198,7 +200,7 @@ impl Api {
         let patch = Patch::read(call)?;
         let mut warnings = Vec::new();
         let storing = self.storing(resource)?;
-        let stored = self
+        let changed = self
             .modify(&storing, &call.key(), part, dry, |old| {
                 let mut document = typed(resource, &old.value);
                 patch.apply(resource, &mut document)?;
@@ -228,10 +230,8 @@ impl Api {
                 }
                 Ok(document)
             })
-            .await?;
-        let mut answer = one(200, call, &stored);
-        answer::warn(&mut answer, &warnings);
-        Ok(answer)
+            .await;
+        answer::warned(changed.map(|stored| one(200, call, &stored)), &warnings)
     }
 
     /// Changes an object: `next` makes the wanted state from the present one. It
