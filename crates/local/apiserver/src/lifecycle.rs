@@ -15,9 +15,9 @@ use crate::object::{
 };
 use crate::resource::Resource;
 
-mod replicas;
+mod scale;
 
-pub(crate) use replicas::at_path;
+pub(crate) use scale::at_path;
 
 /// Which part of an object a write may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,7 +218,7 @@ fn check(resource: &Resource, new: &Value, old: Option<&Value>, part: Part) -> O
                 Part::Status => schema.validate_member(new, "status"),
                 Part::Main | Part::Whole => schema.validate(new),
             }));
-            causes.extend(custom.scale.iter().flat_map(|paths| replicas::wrong(paths, new, part)));
+            causes.extend(custom.scale.iter().flat_map(|paths| scale::wrong(paths, new, part)));
             causes
         }
         (None, _) => kinds::validate(&resource.gvk(), new, old),

@@ -1,4 +1,4 @@
-//! The numbers of a custom resource that its scale subresource shows.
+//! What the scale subresource of a custom resource shows: its numbers and its selector.
 
 use serde_json::Value;
 
@@ -13,37 +13,52 @@ pub(crate) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
         .try_fold(value, |value, part| value.get(part))
 }
 
-/// What is wrong with the numbers that a write may have changed.
+/// What is wrong with the values that a write may have changed.
 pub(super) fn wrong(paths: &ScalePaths, object: &Value, part: Part) -> Vec<Cause> {
-    let status = wrong_number(object, &paths.status);
-    match part {
-        Part::Status => status.into_iter().collect(),
-        Part::Main | Part::Whole => wrong_number(object, &paths.spec).into_iter().chain(status).collect(),
+    let spec = Some(&paths.spec).filter(|_| part != Part::Status);
+    let numbers = spec.into_iter().chain([&paths.status]);
+    let numbers = numbers.filter_map(|path| Some(cause(path, &wrong_number(object, path)?)));
+    let selector = paths.selector.iter();
+    let selector = selector.filter_map(|path| Some(cause(path, &wrong_text(object, path)?)));
+    numbers.chain(selector).collect()
+}
+
+fn cause(path: &str, why: &str) -> Cause {
+    Cause {
+        reason: "FieldValueInvalid",
+        message: format!("Invalid value: {why}"),
+        field: path.to_owned(),
     }
 }
 
-fn wrong_number(object: &Value, path: &str) -> Option<Cause> {
+fn wrong_number(object: &Value, path: &str) -> Option<String> {
     let limit = i64::from(i32::MAX);
-    let message = match number_at(object, path) {
-        Err(why) => format!("Invalid value: 0: {why}"),
-        Ok(Some(number)) if number < 0 => format!("Invalid value: {number}: should be a non-negative integer"),
-        Ok(Some(number)) if number > limit => {
-            format!("Invalid value: {number}: should be less than or equal to {limit}")
-        }
-        Ok(_) => return None,
-    };
-    Some(Cause {
-        reason: "FieldValueInvalid",
-        message,
-        field: path.to_owned(),
-    })
+    let number = walk(object, path).and_then(|found| match found {
+        None => Ok(0),
+        Some(value) => value.as_i64().ok_or_else(|| mistaken(path, value, "int64")),
+    });
+    match number {
+        Err(why) => Some(format!("0: {why}")),
+        Ok(number) if number < 0 => Some(format!("{number}: should be a non-negative integer")),
+        Ok(number) if number > limit => Some(format!("{number}: should be less than or equal to {limit}")),
+        Ok(_) => None,
+    }
 }
 
-/// The integer that a path points at, if there is something.
+fn wrong_text(object: &Value, path: &str) -> Option<String> {
+    let why = match walk(object, path) {
+        Ok(Some(value)) if !value.is_string() => mistaken(path, value, "string"),
+        Ok(_) => return None,
+        Err(why) => why,
+    };
+    Some(format!("\"\": {why}"))
+}
+
+/// What a path points at, if there is something.
 ///
 /// # Errors
-/// In upstream's words, where a value on the way is no object or the last no integer.
-fn number_at(object: &Value, path: &str) -> Result<Option<i64>, String> {
+/// In upstream's words, where a value on the way is no object.
+fn walk<'a>(object: &'a Value, path: &str) -> Result<Option<&'a Value>, String> {
     let mut at = object;
     let mut walked = String::new();
     for part in path.split('.').filter(|part| !part.is_empty()) {
@@ -57,13 +72,14 @@ fn number_at(object: &Value, path: &str) -> Result<Option<i64>, String> {
             other => return Err(mistaken(&walked, other, "map[string]interface{}")),
         };
     }
-    at.as_i64().map(Some).ok_or_else(|| mistaken(&walked, at, "int64"))
+    Ok(Some(at))
 }
 
 fn mistaken(path: &str, value: &Value, expected: &str) -> String {
     let kind = match value {
         Value::Null => "<nil>",
         Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_i64() => "int64",
         Value::Number(_) => "float64",
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",
@@ -99,14 +115,14 @@ mod tests {
         let paths = ScalePaths {
             spec: ".spec.replicas".to_owned(),
             status: ".status.replicas".to_owned(),
-            selector: None,
+            selector: Some(".status.selector".to_owned()),
         };
         let told = |cause: Cause| format!("{}: {}", cause.field, cause.message);
         wrong(&paths, object, part).into_iter().map(told).collect()
     }
 
     #[test]
-    fn what_the_scale_would_show_must_be_a_whole_number_that_fits() {
+    fn the_replicas_must_be_a_whole_number_that_fits() {
         for (spec, expected) in [
             (json!({"replicas": 3}), None),
             (json!({}), None),
@@ -145,5 +161,22 @@ mod tests {
             messages(&object, Part::Status),
             [".status.replicas: Invalid value: -2: should be a non-negative integer"]
         );
+    }
+
+    #[test]
+    fn the_selector_must_be_a_text() {
+        for (status, expected) in [
+            (json!({"selector": "a=b"}), None),
+            (json!({}), None),
+            (json!({"selector": 5}), Some("5 is of the type int64, expected string")),
+            (
+                json!({"selector": {"a": true}}),
+                Some("map[a:true] is of the type map[string]interface {}, expected string"),
+            ),
+        ] {
+            let told = |text| format!(".status.selector: Invalid value: \"\": .status.selector accessor error: {text}");
+            let expected: Vec<_> = expected.into_iter().map(told).collect();
+            assert_eq!(messages(&json!({"status": status}), Part::Status), expected, "{status}");
+        }
     }
 }
