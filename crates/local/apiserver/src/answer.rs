@@ -264,7 +264,19 @@ pub(crate) fn failed(failure: &Failure, wanted: Wanted) -> Answer {
     if let Some(seconds) = failure.retry_after {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    warn(&mut answer, &failure.warnings);
     answer
+}
+
+/// Adds warnings to what is answered, be it a success or a failure.
+pub(crate) fn warned(answered: Outcome<Answer>, warnings: &[String]) -> Outcome<Answer> {
+    match answered {
+        Ok(mut answer) => {
+            warn(&mut answer, warnings);
+            Ok(answer)
+        }
+        Err(failure) => Err(failure.warned(warnings)),
+    }
 }
 
 /// Adds a `Warning` header before those that are there.

@@ -39,7 +39,7 @@ pub(crate) fn begin(definition: &mut Value) -> Outcome<()> {
     definition["status"] = json!({
         "acceptedNames": {"plural": "", "kind": ""},
         "conditions": null,
-        "storedVersions": [storage_version(definition)],
+        "storedVersions": storage_version(definition).into_iter().collect::<Vec<_>>(),
     });
     Ok(())
 }
@@ -51,28 +51,25 @@ pub(crate) fn begin(definition: &mut Value) -> Outcome<()> {
 pub(crate) fn updated(old: &Value, new: &mut Value) -> Outcome<()> {
     prepare(new);
     check(new, true)?;
-    let version = storage_version(new);
     let mut stored: Vec<String> = strings(old.pointer("/status/storedVersions"))
         .into_iter()
         .map(str::to_owned)
         .collect();
-    if !stored.contains(&version) {
+    if let Some(version) = storage_version(new).filter(|version| !stored.contains(version)) {
         stored.push(version);
         new["status"]["storedVersions"] = stored.into();
     }
     Ok(())
 }
 
-fn storage_version(definition: &Value) -> String {
+/// The version in which objects are stored.
+pub(crate) fn storage_version(definition: &Value) -> Option<String> {
     let versions = definition.pointer("/spec/versions").and_then(Value::as_array);
-    let storage = versions
+    let mut storage = versions
         .into_iter()
         .flatten()
-        .find(|version| version["storage"] == Value::Bool(true));
-    storage
-        .and_then(|version| version["name"].as_str())
-        .unwrap_or_default()
-        .to_owned()
+        .filter(|version| version["storage"] == Value::Bool(true));
+    storage.next()?["name"].as_str().map(str::to_owned)
 }
 
 fn check(definition: &Value, exists: bool) -> Outcome<()> {
@@ -164,6 +161,13 @@ fn schema_causes(definition: &Value) -> Vec<Cause> {
                 field,
             });
             continue;
+        }
+        let kind = schema["type"].as_str().unwrap_or_default();
+        if !matches!(kind, "" | "object") && version["subresources"]["status"].is_object() {
+            let detail =
+                "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
+            let field = format!("{place}.openAPIV3Schema.type");
+            causes.push(Cause::invalid(field, &schema["type"], detail));
         }
         let gvk = Gvk::new(
             text(&definition["spec"]["group"]),

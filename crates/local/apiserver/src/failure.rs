@@ -19,6 +19,8 @@ pub(crate) struct Failure {
     pub(crate) retry_after: Option<u32>,
     /// The token with which a list can go on nevertheless.
     pub(crate) next: Option<String>,
+    /// What was found out before it failed, for `Warning` headers.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Failure {
@@ -30,7 +32,14 @@ impl Failure {
             details: None,
             retry_after: None,
             next: None,
+            warnings: Vec::new(),
         }
+    }
+
+    /// With warnings before those that it has.
+    pub(crate) fn warned(mut self, warnings: &[String]) -> Self {
+        self.warnings.splice(..0, warnings.iter().cloned());
+        self
     }
 
     fn about(mut self, resource: &Resource, name: &str) -> Self {

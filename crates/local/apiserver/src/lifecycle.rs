@@ -15,6 +15,10 @@ use crate::object::{
 };
 use crate::resource::Resource;
 
+mod scale;
+
+pub(crate) use scale::at_path;
+
 /// Which part of an object a write may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -53,7 +57,7 @@ pub(crate) fn created(resource: &Resource, object: &mut Value, now: &str, uid: &
         kinds::admit(&resource.gvk(), object);
     }
     clean(resource, object);
-    check(resource, object, None)
+    check(resource, object, None, Part::Main)
 }
 
 /// Makes what a client sent into the next state of `old`.
@@ -97,7 +101,7 @@ pub(crate) fn updated(resource: &Resource, old: &Value, sent: Value, part: Part)
         }
     }
     if part != Part::Whole && new != *old {
-        check(resource, &new, Some(old))?;
+        check(resource, &new, Some(old), part)?;
     }
     Ok(new)
 }
@@ -208,12 +212,16 @@ fn clean(resource: &Resource, object: &mut Value) {
     map(object).retain(|field, _| field != "apiVersion" && field != "kind");
 }
 
-fn check(resource: &Resource, new: &Value, old: Option<&Value>) -> Outcome<()> {
+fn check(resource: &Resource, new: &Value, old: Option<&Value>, part: Part) -> Outcome<()> {
     let causes = match (&resource.custom, &resource.schema) {
-        (Some(_), schema) => {
+        (Some(custom), schema) => {
             let mut causes = kinds::validate(&resource.gvk(), new, old);
-            causes.extend(schema.iter().flat_map(|schema| schema.validate(new)));
-            causes.extend(replicas(resource, new));
+            causes.extend(schema.iter().flat_map(|schema| match part {
+                // The rest of the object is not this write's doing.
+                Part::Status => schema.validate_member(new, "status"),
+                Part::Main | Part::Whole => schema.validate(new),
+            }));
+            causes.extend(custom.scale.iter().flat_map(|paths| scale::wrong(paths, new, part)));
             causes
         }
         (None, _) => kinds::validate(&resource.gvk(), new, old),
@@ -227,41 +235,6 @@ fn check(resource: &Resource, new: &Value, old: Option<&Value>) -> Outcome<()> {
         meta(new, "name"),
         &causes,
     ))
-}
-
-/// What is wrong with the numbers that the scale subresource shows.
-fn replicas(resource: &Resource, object: &Value) -> Vec<Cause> {
-    let Some(paths) = resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) else {
-        return Vec::new();
-    };
-    let wrong = |path: &String| {
-        let value = at_path(object, path)?;
-        let message = match value {
-            Value::Number(number) if number.as_i64().is_some_and(|number| number >= 0) => return None,
-            Value::Number(number) => format!("Invalid value: {number}: should be a non-negative integer"),
-            other => {
-                let (shown, kind) = match other {
-                    Value::String(text) => (text.clone(), "string"),
-                    Value::Bool(flag) => (flag.to_string(), "bool"),
-                    _ => return None,
-                };
-                format!("Invalid value: 0: {path} accessor error: {shown} is of the type {kind}, expected int64")
-            }
-        };
-        Some(Cause {
-            reason: "FieldValueInvalid",
-            message,
-            field: path.clone(),
-        })
-    };
-    [&paths.spec, &paths.status].into_iter().filter_map(wrong).collect()
-}
-
-/// What a simple JSON path such as `.spec.replicas` points at.
-pub(crate) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.')
-        .filter(|part| !part.is_empty())
-        .try_fold(value, |value, part| value.get(part))
 }
 
 /// Whether a change is one that controllers must see: anything but metadata and status.

@@ -190,6 +190,12 @@ fn served(definition: &Value, version: &Value) -> Option<Resource> {
         schema,
         columns: table::for_crd(version),
         custom: Some(Custom {
+            versions: spec["versions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|version| text(&version["name"]))
+                .collect(),
             scale,
             terminating: deleting(definition),
             selectable_fields: selectable

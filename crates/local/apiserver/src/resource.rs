@@ -89,6 +89,8 @@ pub(crate) struct ScalePaths {
 /// What only resources of a CustomResourceDefinition have.
 #[derive(Debug)]
 pub(crate) struct Custom {
+    /// Every version of its definition, served or not.
+    pub(crate) versions: Vec<String>,
     pub(crate) scale: Option<ScalePaths>,
     /// Its definition is being deleted: nothing may be created.
     pub(crate) terminating: bool,

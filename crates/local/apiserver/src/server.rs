@@ -366,12 +366,14 @@ async fn serve_resource(
     }
     let deprecated = call.resource.custom.as_ref().and_then(|custom| custom.warning.clone());
     let answered = dispatch(api, call, &method, &place.sub).await;
-    answered.map(|mut answer| {
-        if let Some(warning) = deprecated {
+    let Some(warning) = deprecated else { return answered };
+    match answered {
+        Ok(mut answer) => {
             answer::warn_first(&mut answer, warning);
+            Ok(answer)
         }
-        answer
-    })
+        Err(failure) => Err(failure.warned(&[warning])),
+    }
 }
 
 async fn body(request: Request<Incoming>) -> Outcome<Bytes> {

@@ -28,6 +28,7 @@ stories! {
         s.merge("{g}/v1 widgets/a/status", "{status: {phase: Up}, spec: {model: other}}").await?;
         s.merge("{g}/v1 widgets/a", "{status: {phase: Down}}").await?;
         s.merge("{g}/v1 widgets/a/status", "{status: {phase: 5}}").await?;
+        s.merge("{g}/v1 widgets/a/status", "{status: 5}").await?;
         s.get("{g}/v1 widgets/a/status").await?;
     }
     "sub/scale-of-a-deployment" => |s| {

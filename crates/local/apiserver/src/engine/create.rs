@@ -105,26 +105,82 @@ fn read_body(call: &Call, kind: &str) -> Outcome<(Value, Vec<String>)> {
 pub(crate) fn object(call: &Call, strictness: Strictness) -> Outcome<(Value, Vec<String>)> {
     let resource = &call.resource;
     let (mut object, twice) = read_body(call, &resource.kind)?;
-    for field in ["kind", "apiVersion"] {
-        if resource.custom.is_some() && object.get(field).and_then(Value::as_str).is_none_or(str::is_empty) {
-            let (name, text) = (
-                if field == "kind" { "Kind" } else { field },
-                String::from_utf8_lossy(&call.body),
-            );
-            return Err(Failure::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): Object '{name}' is missing in '{text}' ({text})",
-                resource.kind
-            )));
-        }
+    if resource.custom.is_some() {
+        return custom_object(call, object, &twice, strictness);
     }
     same_kind(resource, &mut object)?;
     if let Some(why) = mistyped(resource, &object) {
         return Err(unreadable(resource, &why));
     }
-    let mut faults: Vec<String> = twice.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
-    faults.extend(unknown(resource, &object));
+    let faults = told_twice(&twice).chain(unknown(resource, &object)).collect();
     let warnings = judge(faults, strictness).map_err(|why| unreadable(resource, &why))?;
     Ok((object, warnings))
+}
+
+fn told_twice(paths: &[String]) -> impl Iterator<Item = String> {
+    paths.iter().map(|path| format!("duplicate field \"{path}\""))
+}
+
+/// As [`object`], of a custom kind: its fields are judged before its kind is.
+fn custom_object(
+    call: &Call,
+    mut object: Value,
+    twice: &[String],
+    strictness: Strictness,
+) -> Outcome<(Value, Vec<String>)> {
+    let resource = &call.resource;
+    for field in ["kind", "apiVersion"] {
+        if object.get(field).and_then(Value::as_str).is_none_or(str::is_empty) {
+            let text = match answer::media(&call.content_type) {
+                Ok(Media::Json) => String::from_utf8_lossy(&call.body).into_owned(),
+                _ => object.to_string(),
+            };
+            return Err(Failure::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): Object '{}' is missing in '{text}' ({})",
+                resource.kind,
+                if field == "kind" { "Kind" } else { field },
+                beginning(&call.body)
+            )));
+        }
+    }
+    let faults = told_twice(twice).chain(strange(resource, &object)).collect();
+    let warnings = judge(faults, strictness).map_err(|why| unreadable(resource, &why))?;
+    same_kind(resource, &mut object).map_err(|failure| failure.warned(&warnings))?;
+    Ok((object, warnings))
+}
+
+/// The beginning of a body: as text if it looks like JSON, else in hexadecimal digits.
+fn beginning(body: &[u8]) -> String {
+    const MOST: usize = 30;
+    let start = &body[..body.len().min(MOST)];
+    let more = if body.len() > MOST { " ..." } else { "" };
+    match start.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(start)),
+        Some(_) => {
+            let digits: String = start.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{digits}{more}")
+        }
+    }
+}
+
+/// The fields that a custom object's version does not have. Of a version that is not
+/// defined no field is known.
+fn strange(resource: &Resource, object: &Value) -> Vec<String> {
+    let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let defined = resource
+        .custom
+        .as_ref()
+        .is_none_or(|custom| custom.versions.iter().any(|name| name == version));
+    if defined {
+        return unknown(resource, object);
+    }
+    let fields = object.as_object().into_iter().flat_map(serde_json::Map::keys);
+    fields
+        .filter(|field| !matches!(field.as_str(), "apiVersion" | "kind" | "metadata"))
+        .map(|field| format!("unknown field \"{field}\""))
+        .collect()
 }
 
 /// Why the object's fields cannot be those of its kind. Custom kinds are told so
@@ -247,7 +303,12 @@ impl Api {
             "create not allowed while custom resource definition is terminating".clone_into(&mut failure.message);
             return Err(failure);
         }
-        let (mut object, warnings) = object(call, strictness)?;
+        let (object, warnings) = object(call, strictness)?;
+        answer::warned(self.create_read(call, object, dry).await, &warnings)
+    }
+
+    async fn create_read(&self, call: &Call, mut object: Value, dry: bool) -> Outcome<Answer> {
+        let resource = &call.resource;
         if !matches!(meta(&object, "resourceVersion"), "" | "0") {
             return Err(Failure::new(
                 500,
@@ -261,9 +322,7 @@ impl Api {
             events::check_new(&object)?;
         }
         let stored = self.insert(&self.storing(resource)?, object, dry).await?;
-        let mut answer = one(201, call, &stored);
-        answer::warn(&mut answer, &warnings);
-        Ok(answer)
+        Ok(one(201, call, &stored))
     }
 
     /// Stores a new object, with a random name where asked for.
@@ -425,6 +484,26 @@ impl Api {
             None => Err(Failure::not_found(&namespaces, namespace)),
             Some(found) if deleting(&found.value) => Err(Failure::namespace_terminating(resource, name, namespace)),
             Some(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_beginning_of_a_strange_body_is_shown() {
+        for (body, shown) in [
+            ("", "<empty>"),
+            ("{}", "{}"),
+            (
+                r#"{"metadata":{"name":"a"},"spec":{}}"#,
+                r#"{"metadata":{"name":"a"},"spec ..."#,
+            ),
+            ("a: b", "613a2062"),
+        ] {
+            assert_eq!(beginning(body.as_bytes()), shown);
         }
     }
 }

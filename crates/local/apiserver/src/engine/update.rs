@@ -124,10 +124,14 @@ impl Api {
     }
 
     async fn update(&self, call: &Call, part: Part) -> Outcome<Answer> {
-        let resource = &call.resource;
         let dry = call.query.dry_run("UpdateOptions")?;
         call.query.check_manager("UpdateOptions")?;
-        let (mut sent, warnings) = object(call, call.strictness("UpdateOptions")?)?;
+        let (sent, warnings) = object(call, call.strictness("UpdateOptions")?)?;
+        answer::warned(self.update_read(call, sent, part, dry).await, &warnings)
+    }
+
+    async fn update_read(&self, call: &Call, mut sent: Value, part: Part, dry: bool) -> Outcome<Answer> {
+        let resource = &call.resource;
         check_name(&sent, &call.name)?;
         settle_namespace(call, &mut sent)?;
         let version = meta(&sent, "resourceVersion");
@@ -185,9 +189,7 @@ impl Api {
                 Ok(sent.clone())
             })
             .await?;
-        let mut answer = one(200, call, &stored);
-        answer::warn(&mut answer, &warnings);
-        Ok(answer)
+        Ok(one(200, call, &stored))
     }
 
     async fn patch(&self, call: &Call, part: Part) -> Outcome<Answer> {
@@ -199,7 +201,7 @@ impl Api {
         call.query.check_no_force()?;
         let mut warnings = Vec::new();
         let storing = self.storing(resource)?;
-        let stored = self
+        let changed = self
             .modify(&storing, &call.key(), part, dry, |old| {
                 let mut document = typed(resource, &old.value);
                 patch.apply(resource, &mut document)?;
@@ -226,10 +228,8 @@ impl Api {
                 }
                 Ok(document)
             })
-            .await?;
-        let mut answer = one(200, call, &stored);
-        answer::warn(&mut answer, &warnings);
-        Ok(answer)
+            .await;
+        answer::warned(changed.map(|stored| one(200, call, &stored)), &warnings)
     }
 
     /// Why a patched object that now says to be of another kind cannot be read

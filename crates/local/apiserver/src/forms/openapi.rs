@@ -1,6 +1,7 @@
 //! OpenAPI v3 documents: what `kubectl explain`, `apply`, `edit` and validation
 //! read. Built-in groups come from the table, custom ones from their CRDs.
 
+mod custom;
 mod descriptions;
 
 use super::schema::{self, Resource};
@@ -164,7 +165,7 @@ impl Document {
         let (definition, list) = (crd.definition(&crd.kind), crd.definition(&crd.list_kind));
         let kind = json!({"group": crd.group, "version": crd.version, "kind": crd.kind});
         self.definitions
-            .insert(definition.clone(), published(&crd.schema, &kind));
+            .insert(definition.clone(), custom::published(&crd.schema, &kind));
         let list_kind = json!({"group": crd.group, "version": crd.version, "kind": crd.list_kind});
         self.definitions.insert(
             list.clone(),
@@ -308,25 +309,6 @@ impl Document {
             "components": {"schemas": self.definitions},
         })
     }
-}
-
-/// A custom kind's schema as published: every object has apiVersion, kind and metadata.
-fn published(schema: &Value, kind: &Value) -> Value {
-    let mut published = if schema.is_object() {
-        schema.clone()
-    } else {
-        json!({"type": "object"})
-    };
-    published["x-kubernetes-group-version-kind"] = json!([kind]);
-    if !published["properties"].is_object() {
-        published["properties"] = json!({});
-    }
-    let properties = &mut published["properties"];
-    properties["apiVersion"] = json!({"type": "string"});
-    properties["kind"] = json!({"type": "string"});
-    properties["metadata"] = json!({"allOf": [reference(&format!("{META}ObjectMeta"))]});
-    descriptions::add(&mut published);
-    published
 }
 
 fn reference(name: &str) -> Value {

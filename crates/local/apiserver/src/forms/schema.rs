@@ -358,6 +358,23 @@ impl Schema {
         causes
     }
 
+    /// As [`Schema::validate`], of one member of the object alone: sentences begin at
+    /// the member, fields still at the object.
+    pub fn validate_member(&self, object: &Value, name: &str) -> Vec<Cause> {
+        let (Some(value), Some(field)) = (object.get(name), self.get().fields.get(name)) else {
+            return Vec::new();
+        };
+        let within = |cause: Cause| {
+            let field = match cause.field.as_str() {
+                "" | "<nil>" => name.to_owned(),
+                list if list.starts_with('[') => format!("{name}{list}"),
+                inner => format!("{name}.{inner}"),
+            };
+            Cause { field, ..cause }
+        };
+        self.at(field).validate(value).into_iter().map(within).collect()
+    }
+
     /// Why an object of a built-in kind cannot be read at all: upstream answers 400
     /// `K in version "v1" cannot be handled as a K: ` followed by this text.
     pub fn decode_error(&self, object: &Value) -> Option<String> {

@@ -185,3 +185,32 @@ async fn a_definition_that_cannot_be_served_is_refused_with_the_field() {
     assert_eq!(status.code, 422);
     assert!(status.message.contains("metadata.name"), "{}", status.message);
 }
+
+#[tokio::test]
+async fn what_is_refused_is_warned_of_too() {
+    let running = start().await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(client(&running));
+    create(&definitions, widget_definition()).await;
+    let path = "/apis/tests.dev/v1/namespaces/default/widgets";
+    for (body, code, warning) in [
+        (
+            r#"{"apiVersion":"tests.dev/v2","kind":"Widget","metadata":{"name":"a"},"spec":{}}"#,
+            400,
+            r#"299 - "unknown field \"spec\"""#,
+        ),
+        (
+            r#"{"apiVersion":"tests.dev/v1","kind":"Widget","metadata":{"name":"a"},"spec":{"size":-1,"bad":1}}"#,
+            422,
+            r#"299 - "unknown field \"spec.bad\"""#,
+        ),
+    ] {
+        let json = "Content-Type: application/json\r\n";
+        let answer = wire(&running, "POST", path, json, body.as_bytes()).await;
+        assert_eq!(
+            (answer.code, answer.header("Warning")),
+            (code, Some(warning)),
+            "{}",
+            answer.text()
+        );
+    }
+}

@@ -204,12 +204,12 @@ fn job(object: &mut Value) {
 }
 
 fn definition(object: &mut Value) {
-    let stored: Vec<Value> = object["spec"]["versions"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let versions = object["spec"]["versions"].as_array().into_iter().flatten();
+    // The first alone: more than one is refused later.
+    let stored: Vec<Value> = versions
         .filter(|v| v["storage"] == true)
         .map(|v| v["name"].clone())
+        .take(1)
         .collect();
     if let Some(object) = object.as_object_mut() {
         let names = json!({"kind": "", "plural": ""});

@@ -3,7 +3,7 @@
 
 use super::check::{Found, complain, immutable, list, named, one_of, text};
 use crate::forms::{schema::Cause, words};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The annotation by which groups of the Kubernetes project are approved.
 const APPROVAL: &str = "api-approved.kubernetes.io";
@@ -68,6 +68,9 @@ pub(super) fn object(new: &Value, old: Option<&Value>, found: &mut Found) {
         found.push(Cause::required(format!("metadata.annotations[{APPROVAL}]"), &detail));
     }
     names(&spec["names"], found);
+    if old.is_none_or(|old| old["spec"] != *spec) {
+        stored_versions(new, found);
+    }
     if let Some(old) = old {
         for (place, pointer) in [
             ("spec.group", "/spec/group"),
@@ -77,6 +80,40 @@ pub(super) fn object(new: &Value, old: Option<&Value>, found: &mut Found) {
         ] {
             let value = |object: &Value| object.pointer(pointer).cloned().unwrap_or(Value::Null);
             immutable(place, &value(new), &value(old), found);
+        }
+    }
+}
+
+/// Objects may be stored in every version that ever was the storage version: each
+/// must still be there. The first storage version is one of them from now on.
+fn stored_versions(definition: &Value, found: &mut Found) {
+    let place = "status.storedVersions";
+    let versions = list(&definition["spec"]["versions"]);
+    let storage: Vec<&str> = versions
+        .iter()
+        .filter(|version| version["storage"] == true)
+        .map(|version| text(&version["name"]))
+        .collect();
+    let mut stored: Vec<&str> = list(&definition["status"]["storedVersions"]).iter().map(text).collect();
+    if let Some(first) = storage.first().filter(|name| !stored.contains(name)) {
+        stored.push(first);
+    }
+    if stored.is_empty() {
+        found.push(Cause::invalid(
+            place,
+            &Value::Null,
+            "must have at least one stored version",
+        ));
+        return;
+    }
+    for name in storage.iter().filter(|name| !stored.contains(name)) {
+        let detail = format!("must have the storage version {name}");
+        found.push(Cause::invalid(place, &json!(stored), &detail));
+    }
+    for (position, name) in stored.iter().enumerate() {
+        if !versions.iter().any(|version| text(&version["name"]) == *name) {
+            let place = format!("{place}[{position}]");
+            found.push(Cause::invalid(place, &json!(name), "must appear in spec.versions"));
         }
     }
 }

@@ -52,13 +52,13 @@ const KINDS: [(&str, &str); 28] = [
     ),
 ];
 
-const FIELDS: [(&str, &str); 5] = [
+const COMMON: [(&str, &str); 3] = [
     ("apiVersion", "Group and version of the object's schema."),
     ("kind", "What the object is."),
     ("metadata", "Name, labels and the like."),
-    ("spec", "What is wanted."),
-    ("status", "What was observed."),
 ];
+
+const USUAL: [(&str, &str); 2] = [("spec", "What is wanted."), ("status", "What was observed.")];
 
 /// Describes a kind's definition.
 pub(super) fn add(definition: &mut Value) {
@@ -72,9 +72,20 @@ pub(super) fn add(definition: &mut Value) {
     if let Some((_, text)) = KINDS.iter().find(|(name, _)| *name == kind) {
         definition["description"] = Value::from(*text);
     }
-    for (name, text) in FIELDS {
+    add_common(definition);
+    describe(definition, &USUAL);
+}
+
+/// Describes the fields that every object has. What a custom kind says beside them is
+/// for its author to explain.
+pub(super) fn add_common(definition: &mut Value) {
+    describe(definition, &COMMON);
+}
+
+fn describe(definition: &mut Value, fields: &[(&str, &str)]) {
+    for (name, text) in fields {
         if let Some(Value::Object(field)) = definition.get_mut("properties").and_then(|p| p.get_mut(name)) {
-            field.entry("description").or_insert_with(|| Value::from(text));
+            field.entry("description").or_insert_with(|| Value::from(*text));
         }
     }
 }

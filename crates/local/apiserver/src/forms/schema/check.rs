@@ -1,6 +1,6 @@
 //! Whether values fit the schema of a custom kind, with upstream's texts.
 
-use super::{Cause, ListType, Schema, Shape, formats};
+use super::{Cause, ListType, Node, Schema, Shape, formats};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -41,9 +41,11 @@ fn walk(schema: &Schema, value: &Value, path: &str, causes: &mut Vec<Cause>) {
     }
     type_fits(schema, value, path, causes);
     let Some(checks) = &node.checks else {
+        causes.extend(out_of_range(node, value, path));
         return members(schema, value, path, causes);
     };
     composed(schema, checks, value, path, causes);
+    causes.extend(out_of_range(node, value, path));
     let invalid = |shown: &Value, detail: String| Cause::invalid(path, shown, &format!("{path} in body {detail}"));
     match value {
         Value::String(text) => {
@@ -178,28 +180,40 @@ fn type_fits(schema: &Schema, value: &Value, path: &str, causes: &mut Vec<Cause>
         causes.push(Cause::mistyped(path, &json!(found), &detail));
         return;
     }
-    match value {
-        Value::String(text) if !formats::fits(&node.format, text) => {
-            let detail = format!("{path} in body must be of type {}: {text:?}", node.format);
-            causes.push(Cause::mistyped(path, value, &detail));
-        }
-        Value::Number(number) if matches!(node.shape, Shape::Integer) => {
-            let whole = number.as_i64();
-            let fits = match node.format.as_str() {
-                "int32" => whole.is_some_and(|n| i32::try_from(n).is_ok()),
-                "int64" => whole.is_some(),
-                _ => true,
-            };
-            if !fits {
-                let detail = format!(
-                    "Checked value must be of type integer with format {} in {path}",
-                    node.format
-                );
-                causes.push(Cause::invalid("<nil>", &json!(""), &detail));
-            }
-        }
-        _ => {}
+    if let Value::String(text) = value
+        && !formats::fits(&node.format, text)
+    {
+        let detail = format!("{path} in body must be of type {}: {text:?}", node.format);
+        causes.push(Cause::mistyped(path, value, &detail));
     }
+}
+
+/// A number that no integer of the wanted format can hold.
+fn out_of_range(node: &Node, value: &Value, path: &str) -> Option<Cause> {
+    let (Shape::Integer, Value::Number(number)) = (node.shape, value) else {
+        return None;
+    };
+    // What is written with a point or an exponent may still be whole.
+    let whole = |limit: f64| {
+        number
+            .as_f64()
+            .is_some_and(|n| number.is_f64() && n.fract() == 0.0 && (-limit..limit).contains(&n))
+    };
+    let fits = match (number.as_i64(), node.format.as_str()) {
+        (Some(number), "int32") => i32::try_from(number).is_ok(),
+        (Some(_), _) => true,
+        (None, "int32") => whole(2_f64.powi(31)),
+        (None, _) => whole(2_f64.powi(63)),
+    };
+    if fits {
+        return None;
+    }
+    let format = match node.format.as_str() {
+        "" => "(default format)".to_owned(),
+        name => format!("with format {name}"),
+    };
+    let detail = format!("Checked value must be of type integer {format} in {path}");
+    Some(Cause::invalid("<nil>", &json!(""), &detail))
 }
 
 fn composed(schema: &Schema, checks: &Checks, value: &Value, path: &str, causes: &mut Vec<Cause>) {

@@ -55,18 +55,9 @@ impl Reader {
     }
 
     fn root(&mut self, schema: &Value, gvk: &Gvk) -> usize {
-        match schema["type"].as_str() {
-            None | Some("") => {
-                self.causes
-                    .push(Cause::required("type", "must not be empty at the root"));
-            }
-            Some("object") => {}
-            Some(_) => self
-                .causes
-                .push(Cause::invalid("type", &schema["type"], "must be object at the root")),
-        }
         if !schema["additionalProperties"].is_null() {
             self.refuse("additionalProperties".to_owned(), "must not be used at the root");
+            self.root_type(&schema["type"]);
             return self.arena.push(Node::default());
         }
         if schema["nullable"].as_bool() == Some(true) {
@@ -84,9 +75,19 @@ impl Reader {
             self.refuse("properties[metadata]".to_owned(), detail);
         }
         let root = self.node(schema, "", 0);
+        // Upstream asks what is inside first.
+        self.root_type(&schema["type"]);
         self.add_object_fields(root);
         self.arena.nodes[root].name = gvk.kind.clone();
         root
+    }
+
+    fn root_type(&mut self, kind: &Value) {
+        self.causes.extend(match kind.as_str() {
+            None | Some("") => Some(Cause::required("type", "must not be empty at the root")),
+            Some("object") => None,
+            Some(_) => Some(Cause::invalid("type", kind, "must be object at the root")),
+        });
     }
 
     /// apiVersion, kind and metadata, which every object has.

@@ -135,12 +135,15 @@ pub(super) fn normalize(schema: &Schema, value: &mut Value) {
                 }
                 normalize(&schema.at(field), inner);
             }
+            let definition = node.name.contains("CustomResourceDefinition");
             for (key, field) in &node.fields {
                 match field.emit {
                     Emit::Omit if map.get(key).is_some_and(is_empty) => {
                         map.remove(key);
                     }
-                    // Storage keeps no difference between an empty list and none.
+                    // Storage keeps no difference between an empty list and none, that of
+                    // definitions apart: they are stored as JSON.
+                    Emit::Zero if definition => {}
                     Emit::Zero if map.get(key).is_some_and(|v| v.as_array().is_some_and(Vec::is_empty)) => {
                         map.insert(key.clone(), Value::Null);
                     }

@@ -245,6 +245,63 @@ fn a_custom_object_is_checked_in_upstreams_words() {
 }
 
 #[test]
+fn whole_numbers_are_whole_however_they_are_written() {
+    let told = |value: Value| -> Vec<String> {
+        let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
+        let schema = from_crd(&schema, &Gvk::new("x.io", "v1", "Car")).unwrap();
+        let causes = schema.validate(&json!({"n": value}));
+        causes
+            .into_iter()
+            .map(|cause| format!("{}: {}", cause.field, cause.message))
+            .collect()
+    };
+    assert_eq!(told(json!(i64::MAX)), [""; 0]);
+    assert_eq!(told(json!(2.0)), [""; 0]);
+    let range = "<nil>: Invalid value: \"\": Checked value must be of type integer (default format) in n";
+    assert_eq!(told(json!(u64::MAX)), [range]);
+    assert_eq!(told(json!(1e20)), [range]);
+    let mistyped = "n: Invalid value: \"number\": n in body must be of type integer: \"number\"";
+    assert_eq!(told(json!(1.5)), [mistyped, range]);
+}
+
+#[test]
+fn a_member_alone_is_told_of_from_its_own_root() {
+    for (status, field, message) in [
+        (
+            json!({"phase": 5}),
+            "status.phase",
+            "Invalid value: \"integer\": phase in body must be of type string: \"integer\"",
+        ),
+        (json!({"list": ["a", "a"]}), "status.list[1]", "Duplicate value: \"a\""),
+        (
+            json!({"n": 1e20}),
+            "status",
+            "Invalid value: \"\": Checked value must be of type integer (default format) in n",
+        ),
+        (
+            json!("x"),
+            "status",
+            "Invalid value: \"string\":  in body must be of type object: \"string\"",
+        ),
+    ] {
+        let set = json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}});
+        let schema = json!({"type": "object", "required": ["spec"], "properties": {"status": {"type": "object",
+            "properties": {"phase": {"type": "string"}, "n": {"type": "integer"}, "list": set}}}});
+        let schema = from_crd(&schema, &Gvk::new("x.io", "v1", "Car")).unwrap();
+        let causes = schema.validate_member(&json!({"status": status}), "status");
+        let [cause] = &causes[..] else {
+            panic!("{status}: {causes:?}")
+        };
+        assert_eq!(
+            (cause.field.as_str(), cause.message.as_str()),
+            (field, message),
+            "{status}"
+        );
+        assert!(schema.validate_member(&json!({}), "status").is_empty());
+    }
+}
+
+#[test]
 fn a_custom_object_is_pruned_and_filled() {
     let mut object = json!({"apiVersion": "x.io/v1", "kind": "Car", "metadata": {"name": "c", "foo": 1}, "extra": 1,
         "spec": {"name": "abc", "foo": 1, "any": {"q": 1}, "e": null, "nul": null, "emb": {"apiVersion": "v1", "kind": "P", "z": 1}}});
@@ -333,6 +390,13 @@ fn a_schema_that_is_not_structural_is_refused_with_places() {
             "{schema}"
         );
     }
+}
+
+#[test]
+fn what_is_inside_is_told_before_the_type_of_the_root() {
+    let causes = from_crd(&json!({"type": "array"}), &Gvk::new("x.io", "v1", "Car")).unwrap_err();
+    let fields: Vec<_> = causes.iter().map(|cause| &*cause.field).collect();
+    assert_eq!(fields, ["items", "type"]);
 }
 
 #[test]
