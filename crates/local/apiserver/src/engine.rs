@@ -35,6 +35,7 @@ pub(crate) struct Api {
     pub(crate) bell: Arc<Bell>,
     registry: RwLock<Arc<Registry>>,
     documents: RwLock<Arc<Documents>>,
+    refreshing: Mutex<()>,
     started: Instant,
     pub(crate) watches: AtomicUsize,
     pub(crate) requests: AtomicUsize,
@@ -68,6 +69,7 @@ impl Api {
             bell,
             registry: RwLock::new(Arc::new(Registry::builtin())),
             documents: RwLock::default(),
+            refreshing: Mutex::default(),
             started: Instant::now(),
             watches: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
@@ -80,14 +82,22 @@ impl Api {
         self.registry.read().clone()
     }
 
-    /// Reads the definitions again and serves what they say.
+    /// Reads the definitions again and serves what they say. Objects are read as the
+    /// schema of their stored version has them now: with its defaults, without what it
+    /// does not know.
     pub(crate) fn refresh(&self) {
+        // One after the other, so that the last one to read is the last one to write.
+        let _alone = self.refreshing.lock();
         let definitions = self.store.lock().list(crate::crds::STORAGE, None);
-        let next = self
-            .registry()
-            .with(definitions.iter().map(|(_, object)| &object.value));
-        *self.registry.write() = Arc::new(next);
+        let before = self.registry();
+        let next = Arc::new(before.with(definitions.iter().map(|(_, object)| &object.value)));
+        *self.registry.write() = next.clone();
         *self.documents.write() = Arc::default();
+        for (storage, schema) in next.new_forms(&before) {
+            self.store
+                .lock()
+                .reform(storage, &|value| schema.settle(value), self.clock());
+        }
     }
 
     /// The schemas of what is served right now.
@@ -145,6 +155,7 @@ impl Api {
                 Err(refused) => return Ok(Err(refused)),
             };
             self.hand_over(resource, key, &object, false);
+            self.catch_up(&mut store, resource);
             object
         };
         self.durable(object.revision).await?;
@@ -180,6 +191,20 @@ impl Api {
         self.bell
             .failure()
             .map_or(Ok(()), |message| Err(Failure::internal(message)))
+    }
+
+    /// Gives an object that was made by a definition as it was before the last refresh
+    /// the form that all others have. Under the store's lock, so that none is missed.
+    fn catch_up(&self, store: &mut Store, resource: &Resource) {
+        if resource.custom.is_none() {
+            return;
+        }
+        let registry = self.registry();
+        let now = registry.find(&resource.group, &resource.version, &resource.plural);
+        let same = now.is_some_and(|now| std::ptr::eq(&raw const **now, resource));
+        if let Some(schema) = registry.form(&resource.storage).filter(|_| !same) {
+            store.reform(&resource.storage, &|value| schema.settle(value), self.clock());
+        }
     }
 
     /// Under the store's lock, so that the disk sees revisions in order.

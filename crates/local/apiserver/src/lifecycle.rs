@@ -177,10 +177,7 @@ fn keep_identity(resource: &Resource, old: &Value, new: &mut Value) -> Outcome<(
 /// Brings an object into the form in which it is stored.
 fn clean(resource: &Resource, object: &mut Value) {
     match (&resource.custom, &resource.schema) {
-        (Some(_), Some(schema)) => {
-            schema.prune(object);
-            schema.default(object);
-        }
+        (Some(_), Some(schema)) => schema.settle(object),
         (Some(_), None) => {}
         (None, schema) => {
             if let Some(schema) = schema {

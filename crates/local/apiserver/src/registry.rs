@@ -8,10 +8,19 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::crds::storage_version;
 use crate::forms::openapi::CrdDoc;
+use crate::forms::schema::Schema;
 use crate::forms::{Gvk, schema, table};
 use crate::object::{deleting, meta, strings};
 use crate::resource::{ALL_CUSTOM, Custom, Resource, SCALE, STATUS, ScalePaths, builtin, qualified};
+
+/// The schema of the version in which objects are stored.
+#[derive(Debug, Clone)]
+struct StoredForm {
+    source: Value,
+    schema: Schema,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -19,13 +28,15 @@ pub(crate) struct Registry {
     /// In the order of discovery: built-in first, then custom by group and version.
     pub(crate) resources: Vec<Arc<Resource>>,
     pub(crate) crds: Vec<CrdDoc>,
+    /// In which form the objects of each definition are stored.
+    forms: BTreeMap<Arc<str>, StoredForm>,
     index: BTreeMap<(String, String, String), Arc<Resource>>,
 }
 
 impl Registry {
     /// The built-in resources alone.
     pub(crate) fn builtin() -> Self {
-        Self::of(builtin(), Vec::new())
+        Self::of(builtin(), Vec::new(), BTreeMap::new())
     }
 
     /// The built-in resources and those of the given definitions that are established.
@@ -38,7 +49,9 @@ impl Registry {
             .collect();
         let mut custom = Vec::new();
         let mut docs = Vec::new();
+        let mut forms = BTreeMap::new();
         for definition in definitions.filter(|definition| condition(definition, "Established")) {
+            forms.extend(self.stored_form(definition));
             for version in definition
                 .pointer("/spec/versions")
                 .and_then(Value::as_array)
@@ -59,10 +72,46 @@ impl Registry {
             )
         });
         resources.extend(custom);
-        Self::of(resources, docs)
+        Self::of(resources, docs, forms)
     }
 
-    fn of(resources: Vec<Arc<Resource>>, crds: Vec<CrdDoc>) -> Self {
+    /// The form in which a definition's objects are stored; as it was, if it is the same.
+    fn stored_form(&self, definition: &Value) -> Option<(Arc<str>, StoredForm)> {
+        let storage: Arc<str> = meta(definition, "name").into();
+        let name = storage_version(definition)?;
+        let versions = definition.pointer("/spec/versions")?.as_array()?;
+        let version = versions.iter().find(|version| version["name"] == *name)?;
+        let source = &version["schema"]["openAPIV3Schema"];
+        if let Some(same) = self.forms.get(&storage).filter(|form| form.source == *source) {
+            return Some((storage, same.clone()));
+        }
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let spec = &definition["spec"];
+        let gvk = Gvk::new(text(&spec["group"]), name, text(&spec["names"]["kind"]));
+        let form = StoredForm {
+            source: source.clone(),
+            schema: schema::from_crd(source, &gvk).ok()?,
+        };
+        Some((storage, form))
+    }
+
+    /// The resources whose stored form is another than it was `before`, and the schema of that.
+    pub(crate) fn new_forms<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (&'a Arc<str>, &'a Schema)> {
+        let known = |storage: &Arc<str>, form: &StoredForm| {
+            before.forms.get(storage).is_some_and(|old| old.source == form.source)
+        };
+        self.forms
+            .iter()
+            .filter(move |(storage, form)| !known(storage, form))
+            .map(|(storage, form)| (storage, &form.schema))
+    }
+
+    /// The schema in whose form the objects of a definition are stored.
+    pub(crate) fn form(&self, storage: &str) -> Option<&Schema> {
+        self.forms.get(storage).map(|form| &form.schema)
+    }
+
+    fn of(resources: Vec<Arc<Resource>>, crds: Vec<CrdDoc>, forms: BTreeMap<Arc<str>, StoredForm>) -> Self {
         let index = resources
             .iter()
             .map(|resource| {
@@ -76,7 +125,12 @@ impl Registry {
                 )
             })
             .collect();
-        Self { resources, crds, index }
+        Self {
+            resources,
+            crds,
+            forms,
+            index,
+        }
     }
 
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {

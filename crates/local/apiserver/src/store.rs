@@ -11,7 +11,7 @@
 //!   at r gives the list of today;
 //! - the past never grows beyond [`Memory`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub(crate) struct Object {
     /// The revision of the change that made this version.
     pub(crate) revision: u64,
     json: OnceLock<Bytes>,
+    /// What was written, where it is read in another form by now.
+    written: Option<Value>,
 }
 
 impl Object {
@@ -39,6 +41,7 @@ impl Object {
             value,
             revision,
             json: OnceLock::new(),
+            written: None,
         }
     }
 
@@ -48,7 +51,25 @@ impl Object {
             value,
             revision: 0,
             json: OnceLock::new(),
+            written: None,
         }
+    }
+
+    /// The same version in the form that `reform` makes of what was written; `None`
+    /// when it is in that form.
+    fn reformed(&self, reform: &dyn Fn(&mut Value)) -> Option<Arc<Self>> {
+        let written = self.written.as_ref().unwrap_or(&self.value);
+        let mut value = written.clone();
+        reform(&mut value);
+        if value == self.value {
+            return None;
+        }
+        Some(Arc::new(Self {
+            written: (value != *written).then(|| written.clone()),
+            value,
+            revision: self.revision,
+            json: OnceLock::new(),
+        }))
     }
 
     /// The object as JSON text; written once however many readers there are.
@@ -292,6 +313,16 @@ impl Store {
             .collect())
     }
 
+    /// From now on the objects of a resource, those of the past too, are read in the
+    /// form that `reform` makes of what was written. No event, no new revision.
+    pub(crate) fn reform(&mut self, resource: &str, reform: &dyn Fn(&mut Value), now: u64) {
+        let memory = self.memory;
+        if let Some(table) = self.tables.get_mut(resource) {
+            table.reform(reform);
+            table.compact(memory, now);
+        }
+    }
+
     /// Forgets a resource that is no longer served.
     pub(crate) fn forget(&mut self, resource: &str) {
         if self.tables.get(resource).is_some_and(|table| table.objects.is_empty()) {
@@ -353,6 +384,26 @@ impl Store {
 }
 
 impl Table {
+    fn reform(&mut self, reform: &dyn Fn(&mut Value)) {
+        // The log and the present share versions, and shall go on to. What was replaced
+        // is kept until the end, so that no new one has its address.
+        let mut done: HashMap<*const Object, (Arc<Object>, Arc<Object>)> = HashMap::new();
+        let mut renew = |object: &mut Arc<Object>| {
+            let (_, new) = done.entry(Arc::as_ptr(object)).or_insert_with(|| {
+                let new = object.reformed(reform).unwrap_or_else(|| object.clone());
+                (object.clone(), new)
+            });
+            let new = new.clone();
+            *object = new;
+        };
+        self.objects.values_mut().for_each(&mut renew);
+        for event in &mut self.log {
+            event.before.as_mut().map(&mut renew);
+            renew(&mut event.object);
+        }
+        self.bytes = self.log.iter().map(|event| event.object.json().len()).sum();
+    }
+
     fn compact(&mut self, memory: Memory, now: u64) {
         while let Some(oldest) = self.log.front() {
             let young = now.saturating_sub(oldest.at) <= memory.age;

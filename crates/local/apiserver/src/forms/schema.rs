@@ -349,6 +349,12 @@ impl Schema {
         }
     }
 
+    /// Prunes, then fills in defaults.
+    pub fn settle(&self, object: &mut Value) {
+        self.prune(object);
+        self.default(object);
+    }
+
     /// Checks the object's values against the schema of a custom kind.
     pub fn validate(&self, object: &Value) -> Vec<Cause> {
         let mut causes = Vec::new();

@@ -103,6 +103,31 @@ fn forgotten_and_future_revisions_are_told_apart() {
     assert!(store.since(PODS, 14, u64::MAX, 9).unwrap().is_empty());
 }
 
+#[test]
+fn another_form_is_made_of_what_was_written() {
+    let (mut store, pods, x) = (store(), Arc::from(PODS), key("", "x"));
+    store.put(&pods, &x, object("1"), Expect::Absent, 0).unwrap();
+    store.put(&pods, &x, object("2"), Expect::Revision(1), 0).unwrap();
+    let add = |name: &'static str| move |value: &mut Value| value[name] = json!(true);
+    let (left, right) = (add("left"), add("right"));
+    store.reform(PODS, &left, 0);
+    store.reform(PODS, &right, 0);
+    let now = store.get(PODS, "x").unwrap();
+    assert_eq!((&now.value["left"], &now.value["right"]), (&Value::Null, &json!(true)));
+    assert_eq!((store.revision(), now.revision), (2, 2), "nothing was written");
+    let past = &store.list_at(PODS, None, 1).unwrap()[0].1.value;
+    assert_eq!((&past["text"], &past["right"]), (&json!("1"), &json!(true)));
+    let table = &store.tables[PODS];
+    let kept: usize = table.log.iter().map(|event| event.object.json().len()).sum();
+    assert_eq!(kept, table.bytes);
+    assert!(
+        Arc::ptr_eq(&table.log[1].object, &table.objects["x"]),
+        "one version is kept once"
+    );
+    store.reform(PODS, &|_| {}, 0);
+    assert!(store.get(PODS, "x").unwrap().value.get("right").is_none());
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Put { resource: u8, name: u8, text: u8 },

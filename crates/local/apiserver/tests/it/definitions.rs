@@ -214,3 +214,45 @@ async fn what_is_refused_is_warned_of_too() {
         );
     }
 }
+
+#[tokio::test]
+async fn objects_are_read_as_the_schema_has_them_now() {
+    let running = start().await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(client(&running));
+    create(&definitions, widget_definition()).await;
+    let widgets = widgets(&running);
+    let made = widgets
+        .create(&PostParams::default(), &widget("w", &json!({"colour": "red"})))
+        .await
+        .unwrap();
+    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    for (operation, expected) in [
+        (
+            json!({"op": "add", "path": format!("{spec}/shape"), "value": {"type": "string", "default": "round"}}),
+            json!({"colour": "red", "size": 1, "shape": "round"}),
+        ),
+        (
+            json!({"op": "replace", "path": format!("{spec}/shape/default"), "value": "square"}),
+            json!({"colour": "red", "size": 1, "shape": "square"}),
+        ),
+        (
+            json!({"op": "remove", "path": format!("{spec}/colour")}),
+            json!({"size": 1, "shape": "square"}),
+        ),
+        (
+            json!({"op": "add", "path": format!("{spec}/colour"), "value": {"type": "string"}}),
+            json!({"colour": "red", "size": 1, "shape": "square"}),
+        ),
+    ] {
+        let patch: Patch<()> = Patch::Json(serde_json::from_value(json!([operation])).unwrap());
+        definitions
+            .patch("widgets.tests.dev", &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+        let read = widgets.get("w").await.unwrap();
+        assert_eq!(read.data["spec"], expected, "{operation}");
+        assert_eq!(read.metadata, made.metadata, "nothing was written");
+        let listed = widgets.list(&ListParams::default()).await.unwrap();
+        assert_eq!(listed.items[0].data["spec"], expected, "{operation}");
+    }
+}
