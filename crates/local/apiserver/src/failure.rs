@@ -18,9 +18,9 @@ pub(crate) struct Failure {
     /// Seconds after which a retry makes sense.
     pub(crate) retry_after: Option<u32>,
     /// The token with which a list can go on nevertheless.
-    pub(crate) next: Option<String>,
+    pub(crate) next: Option<Box<str>>,
     /// What was found out before it failed, for `Warning` headers.
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Box<[String]>,
 }
 
 impl Failure {
@@ -32,13 +32,14 @@ impl Failure {
             details: None,
             retry_after: None,
             next: None,
-            warnings: Vec::new(),
+            warnings: Box::default(),
         }
     }
 
     /// With warnings before those that it has.
     pub(crate) fn warned(mut self, warnings: &[String]) -> Self {
-        self.warnings.splice(..0, warnings.iter().cloned());
+        let later = std::mem::take(&mut self.warnings);
+        self.warnings = warnings.iter().cloned().chain(later).collect();
         self
     }
 

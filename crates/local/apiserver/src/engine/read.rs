@@ -242,7 +242,7 @@ fn expired(token: Option<&Token>, current: u64) -> Failure {
         rv: current,
         start: token.start.clone(),
     };
-    failure.next = Some(again.text());
+    failure.next = Some(again.text().into());
     failure
 }
 
