@@ -93,8 +93,7 @@ stories! {
         s.kubectl("delete cm --all").await?;
         s.have("configmaps", "{metadata: {name: held, finalizers: [x.example/y]}}").await?;
         s.kubectl("delete cm held --wait=false").await?;
-        // Longer than a watch may be short before kubectl warns of it.
-        s.kubectl("delete cm held --timeout=3s").await?;
+        s.kubectl("delete cm held --timeout=1s").await?;
     }
     "kubectl/delete-pods" => |s| {
         s.have("pods", &pod("loose")).await?;

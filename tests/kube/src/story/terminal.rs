@@ -60,7 +60,7 @@ impl Story {
         let seen = json!({
             "code": outcome.code,
             "stdout": lines(&outcome.stdout),
-            "stderr": lines(&outcome.stderr),
+            "stderr": spoken(&outcome.stderr),
         });
         self.note(format!("$ kubectl {arguments}"), seen);
         Ok(outcome)
@@ -165,6 +165,36 @@ impl Typing {
     }
 }
 
+/// What a command says, without the log of its client library: whether that
+/// speaks of a watch that ended depends on who was faster.
+fn spoken(text: &str) -> Value {
+    text.lines().filter(|line| !is_log(line)).collect()
+}
+
+/// A line as `E1122 22:08:15.067558   24263 reflector.go:227] ...`.
+fn is_log(line: &str) -> bool {
+    let (mark, rest) = line.split_at_checked(1).unwrap_or_default();
+    let mut words = rest.split_whitespace();
+    let (date, time, place) = (words.next(), words.next(), words.nth(1));
+    matches!(mark, "I" | "W" | "E" | "F")
+        && date.is_some_and(|date| date.len() == 4 && date.bytes().all(|byte| byte.is_ascii_digit()))
+        && time.is_some_and(|time| time.len() == 15)
+        && place.is_some_and(|place| place.ends_with(']'))
+}
+
 fn lines(text: &str) -> Value {
     text.lines().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_of_the_library_is_not_what_a_command_says() {
+        let log = "E1122 22:08:15.067558  24263 reflector.go:227] \"Failed to watch\" err=\"late\"";
+        let said = "Error from server (NotFound): configmaps \"a\" not found";
+        assert_eq!(spoken(&format!("{log}\n{said}\n")), json!([said]));
+        assert_eq!(spoken("Error 1122 or so] of it"), json!(["Error 1122 or so] of it"]));
+    }
 }
