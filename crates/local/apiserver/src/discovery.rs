@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, VARY};
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -218,6 +218,19 @@ fn legacy_resource(resource: &Resource) -> Vec<Value> {
     std::iter::once(own)
         .chain(resource.subresources.iter().map(sub))
         .collect()
+}
+
+/// `GET /openapi/v2`: a document without definitions, which says where they are.
+/// kubectl looks for a kind here that it found nowhere else, and goes on to say
+/// that there is no such kind.
+pub(crate) fn older_openapi(headers: &HeaderMap, wanted: Wanted) -> Answer {
+    const PROTOBUF: &str = "com.github.proto-openapi.spec.v2";
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains(PROTOBUF)) {
+        let media_type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+        return answer::answer(200, media_type, answer::full(openapi::older::protobuf(VERSION)));
+    }
+    answer::json_value(200, &openapi::older::json(VERSION), wanted)
 }
 
 /// The documents of `/openapi/v3`, rendered once per registry.

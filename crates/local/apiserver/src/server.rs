@@ -289,6 +289,7 @@ async fn route(api: &Arc<Api>, request: Request<Incoming>, query: Query, wanted:
         ["healthz" | "livez" | "readyz", ..] => return Ok(health(api)),
         ["version"] => Some(answer::json_value(200, &discovery::version(), json())),
         ["metrics"] => Some(answer::text(200, metrics(api))),
+        ["openapi", "v2"] => Some(discovery::older_openapi(headers, json())),
         ["openapi", "v3", rest @ ..] => {
             let path = rest.join("/");
             let documents = api.documents();
@@ -489,6 +490,17 @@ fn roots(registry: &crate::registry::Registry) -> serde_json::Value {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.into_iter().map(|version| format!("/apis/{group}/{version}")));
     }
-    paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        [
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned),
+    );
     serde_json::json!({ "paths": paths })
 }

@@ -3,6 +3,7 @@
 
 mod custom;
 mod descriptions;
+pub mod older;
 
 use super::schema::{self, Resource};
 use serde_json::{Map, Value, json};
