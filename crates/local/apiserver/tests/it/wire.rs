@@ -131,7 +131,7 @@ async fn errors_have_the_codes_and_reasons_that_clients_match_on() {
             "{method} {path}"
         );
     }
-    for path in ["/nothing", "/apis/none.dev/v1/things", "/openapi/v2"] {
+    for path in ["/nothing", "/apis/none.dev/v1/things", "/openapi/v1"] {
         let answer = wire(&running, "GET", path, "", b"").await;
         assert_eq!(
             (answer.code, answer.text().as_str()),
