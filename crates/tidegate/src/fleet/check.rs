@@ -82,17 +82,26 @@ pub(super) fn unreadable(file: &str, text: &str, error: &serde_saphyr::Error) ->
     let place = error.location().unwrap_or(Location::UNKNOWN);
     let rendered = error.without_snippet().to_string();
     // The reader repeats the place in words; the place stands in front already.
-    let message = rendered
-        .split(" at line ")
-        .next()
-        .unwrap_or(&rendered)
-        .trim()
-        .to_owned();
+    let message = rendered.split(" at line ").next().unwrap_or(&rendered).trim();
     Pointer { file, text }.at(
         place,
-        message,
+        in_words(message),
         "`tidegate fleet default` prints a fleet file that works",
     )
+}
+
+/// The reader speaks of Rust's types; people who write fleet files need not know them.
+fn in_words(message: &str) -> String {
+    match message {
+        "invalid u32" => format!("not a whole number from 0 to {}", u32::MAX),
+        "invalid u16" => format!("not a whole number from 0 to {}", u16::MAX),
+        "invalid floating point" => "not a number".to_owned(),
+        "expected mapping start" => "keys with values are wanted here".to_owned(),
+        "expected sequence start" => "a list is wanted here".to_owned(),
+        "unexpected end of input" => "something is missing: the text ends here".to_owned(),
+        _ if message.starts_with("cannot deserialize null into") => "a value is missing here".to_owned(),
+        _ => message.to_owned(),
+    }
 }
 
 /// Checks what the schema cannot say.

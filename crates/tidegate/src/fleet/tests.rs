@@ -44,7 +44,21 @@ fn what_cannot_work_is_refused_before_anything_starts() {
         (("gpu: L4, cost", "gpu: H900, cost"), "no node has GPUs of that type"),
         (("cost: 0.80", "gpus: 5, cost: 0.80"), "no L4 node has more than 4"),
         (("cost: 0.80", "cost: -1"), "cost is -1"),
-        (("cost: 0.80", "cost: cheap"), "cheap"),
+        (("cost: 0.80", "cost: cheap"), "not a number"),
+        (("min: 0,", "min: -1,"), "not a whole number from 0 to 4294967295"),
+        (
+            ("  slo:", "  port: 99999\n  slo:"),
+            "not a whole number from 0 to 65535",
+        ),
+        (
+            ("[vllm, serve, Qwen/Qwen3-0.6B, --port, \"$(PORT)\"]", "vllm"),
+            "a list is wanted here",
+        ),
+        (("cost: 0.80", "cost: 0.80, env: {A: null}"), "a value is missing here"),
+        (
+            ("slo: {ttft: 500ms, itl: 50ms}", "slo: 500ms"),
+            "keys with values are wanted here",
+        ),
         (("min: 0, max: 2", "min: 0, max: 0"), "may never run"),
         (("cost: 0.80", "cost: 0.80, slots: 0"), "slots is 0"),
         (("cost: 0.80", "cost: 0.80, health: health"), "a path such as /health"),
