@@ -82,6 +82,9 @@ pub fn decide(view: &ModelView, policy: &Policy, memory: &mut Memory, now: Insta
     let load = Load::survey(view, policy, memory, now);
     memory.note_work(&load, now);
     memory.note_coverage(load.covered(), now);
+    if !load.blind() {
+        memory.note_level(load.measure(), now);
+    }
 
     let mut obstacles = Obstacles::default();
     let mut targets = Targets::as_wanted(&load);
@@ -121,10 +124,9 @@ fn steer(
     targets: &mut Targets,
     obstacles: &mut Obstacles,
 ) -> Course {
+    let patience = memory.patience(policy);
     // A need is part of the window even while the answer is "more".
-    let peak = load
-        .covered()
-        .then(|| memory.peak(said.needs_to_keep, policy.down_after, now));
+    let peak = load.covered().then(|| memory.peak(said.needs_to_keep, patience, now));
     if load.blind() {
         return Course::Blind;
     }
@@ -133,7 +135,7 @@ fn steer(
         return Course::Wake;
     }
     if let Some((reason, cause)) = &said.up {
-        memory.note_up(load.measure(), policy, now);
+        memory.note_up(policy, now);
         let before = targets.clone();
         targets.raise(said.needs, load, obstacles);
         return if *targets == before && obstacles.at_maximum.is_empty() && obstacles.not_starting.is_empty() {
@@ -163,10 +165,10 @@ fn steer(
         .map_or_else(Default::default, |since| now.since(since));
     let mut fewer = targets.clone();
     let mut bounds = Obstacles::default();
-    if watched >= policy.down_after {
+    if watched >= patience {
         fewer.lower(peak, load, &mut bounds);
         if fewer != *targets {
-            memory.note_down(load.live_capacity(), load.measure(), now);
+            memory.note_down(load.live_capacity(), now);
             *targets = fewer;
             obstacles.at_minimum.append(&mut bounds.at_minimum);
             return Course::Down;
@@ -177,7 +179,7 @@ fn steer(
     if fewer == *targets {
         return Course::Hold;
     }
-    let left = memory.time_to_lower(said.needs_to_keep, policy.down_after, now);
+    let left = memory.time_to_lower(said.needs_to_keep, patience, now);
     Course::Stabilizing { left }
 }
 
@@ -219,7 +221,7 @@ fn sentence(
         Course::Idle => format!("no request for {}", time(memory.idle_for(now))),
         Course::Down => format!(
             "the rest covers the highest load of the last {} ({})",
-            time(policy.down_after),
+            time(memory.patience(policy)),
             rules::load_words(load)
         ),
         Course::Uncovered => format!(

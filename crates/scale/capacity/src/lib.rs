@@ -22,6 +22,7 @@
 
 mod decide;
 mod explain;
+pub mod forecast;
 mod load;
 mod memory;
 mod plan;

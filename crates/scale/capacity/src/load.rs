@@ -1,6 +1,7 @@
 //! Takes stock: what each variant has, what is asked of it, what is not known.
 
 use crate::explain::MetricsWord;
+use crate::forecast::Expected;
 use crate::view::{Demand, GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
 use crate::{Memory, Policy, words};
 use std::time::Duration;
@@ -84,6 +85,8 @@ pub(crate) struct Load<'a> {
     pub(crate) gateway_silent: Option<(MetricsWord, String)>,
     /// Slots that the present load needs, backlog included.
     pub(crate) slots_asked: Option<f64>,
+    /// Slots to provide for by the time a replica asked for now serves.
+    pub(crate) expected: Option<Expected>,
 }
 
 impl<'a> Load<'a> {
@@ -113,6 +116,7 @@ impl<'a> Load<'a> {
             })
             .collect();
 
+        let outlook = policy.outlook(memory.startup().unwrap_or(policy.assumed_startup));
         let (demand, gateway_silent) = gateway(&view.gateway, policy, now);
         let fresh = |signal: &Signal<f64>| signal.fresh(now, policy.max_age).map(|seen| seen.value);
         let ready = || {
@@ -127,7 +131,10 @@ impl<'a> Load<'a> {
             let (kv, waiting) = (fresh(&replica.kv), fresh(&replica.waiting));
             let full = kv.is_some_and(|kv| kv >= policy.kv_cache_threshold)
                 || waiting.is_some_and(|waiting| waiting >= policy.queue_length_threshold)
-                || (!known.is_empty() && at_replica(replica, &fresh).is_some_and(|busy| busy >= slots));
+                // Where a gateway tells what waits, full slots are only well used.
+                || (demand.is_none()
+                    && !known.is_empty()
+                    && at_replica(replica, &fresh).is_some_and(|busy| busy >= slots));
             judged += usize::from(kv.is_some() || waiting.is_some() || full);
             saturated += usize::from(full);
         }
@@ -149,6 +156,9 @@ impl<'a> Load<'a> {
             memory.learn_service(busy / rate, policy.assumed_service, now);
         }
         let service = memory.service().unwrap_or(policy.assumed_service.as_secs_f64());
+        if let Some(offered) = slots_offered(busy, demand, service) {
+            memory.forecast.observe(offered, &outlook, now);
+        }
         let ready_replicas = ready().count();
         let generating = ready().any(|(_, replica)| fresh(&replica.token_rate).is_some_and(|rate| rate > 0.0));
         Self {
@@ -163,6 +173,7 @@ impl<'a> Load<'a> {
             demand,
             gateway_silent,
             slots_asked: slots_asked(busy, demand, service, policy.drain),
+            expected: memory.forecast.expected(&outlook),
             stands,
         }
     }
@@ -292,6 +303,19 @@ fn slots_asked(busy: Option<f64>, demand: Option<&Demand>, service: f64, drain: 
     Some((arrivals * service + backlog).clamp(busy + 1.0, busy + queued.max(1.0)))
 }
 
+/// Slots that the present arrivals keep busy, without any backlog.
+fn slots_offered(busy: Option<f64>, demand: Option<&Demand>, service: f64) -> Option<f64> {
+    let busy = busy?;
+    match demand {
+        // While requests wait, what is busy says how much there is room for.
+        Some(demand) if demand.queued > 0 => {
+            let arriving = demand.arrival_rate.map_or(busy, |rate| rate * service);
+            Some(arriving.clamp(busy, busy + demand.queued as f64))
+        }
+        _ => Some(busy),
+    }
+}
+
 fn gateway<'a>(
     view: &'a GatewayView,
     policy: &Policy,
@@ -345,6 +369,18 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
             }
         }
     }
+    let starts = variant.replicas.iter().filter_map(|replica| match &replica.state {
+        ReplicaState::Pending { since } | ReplicaState::Unschedulable { since, .. } => {
+            Some((replica.name.as_str(), *since))
+        }
+        ReplicaState::Ready => None,
+    });
+    memory.note_starts(
+        &variant.name,
+        starts,
+        ready_replicas.iter().map(|replica| replica.name.as_str()),
+        now,
+    );
     let silent = ready_replicas
         .iter()
         .filter_map(|replica| silence(replica, policy, now))

@@ -1,6 +1,7 @@
 //! What one pass leaves for the next: bounded, and of use only to this crate.
 
 use crate::Policy;
+use crate::forecast::Forecast;
 use crate::load::Load;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -22,21 +23,70 @@ pub struct Memory {
     slots: BTreeMap<String, f64>,
     /// Since when replicas are asked for that do not exist, by variant.
     absent: BTreeMap<String, Instant>,
+    /// How long replicas of each variant take to start.
+    starts: BTreeMap<String, Starts>,
+    /// What the load has done before.
+    pub(crate) forecast: Forecast,
     /// Since when each rule's load has been above its trigger.
     above: BTreeMap<&'static str, Instant>,
     /// Seconds an answer takes, smoothed, and when it was last measured.
     service: Option<(Instant, f64)>,
+    /// How much is asked of the model, by two means, to tell a steady load.
+    level: Option<Level>,
     /// The last scale-down, until it has proven right or wrong.
     last_down: Option<LastDown>,
     /// The capacity below which a known load did not fit.
     floor: Option<Floor>,
 }
 
+/// The starts of one variant's replicas.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Starts {
+    /// Those that are starting, since when.
+    running: BTreeMap<String, Instant>,
+    /// How long a start takes, seconds, if one was seen.
+    typical: Option<f64>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct LastDown {
     at: Instant,
     capacity_before: f64,
-    measure: f64,
+    /// The load, if it was steady.
+    level: Option<f64>,
+}
+
+/// A load's measure by a quick and a slow mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Level {
+    quick: f64,
+    slow: f64,
+    since: Instant,
+    at: Instant,
+}
+
+impl Level {
+    const QUICK_S: f64 = 300.0;
+    const SLOW_S: f64 = 900.0;
+
+    fn note(&mut self, measure: f64, now: Instant) {
+        let step = now.since(self.at).as_secs_f64();
+        let age = now.since(self.since).as_secs_f64();
+        self.quick += (measure - self.quick) * (step / age.clamp(1.0, Self::QUICK_S)).min(1.0);
+        self.slow += (measure - self.slow) * (step / age.clamp(1.0, Self::SLOW_S)).min(1.0);
+        self.at = now;
+    }
+
+    /// By how much two readings of one steady load may differ, as a share: what
+    /// chance makes of so many arrivals, and three per cent besides.
+    fn tolerance(&self) -> f64 {
+        0.03 + 2.0 / (self.slow.max(1e-3) * Self::QUICK_S).sqrt()
+    }
+
+    /// The level, if the load has kept to it.
+    fn steady(&self) -> Option<f64> {
+        ((self.quick - self.slow).abs() <= self.slow * self.tolerance()).then_some(self.slow)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,10 +95,6 @@ struct Floor {
     measure: f64,
 }
 
-/// Two loads within this factor are the same load seen twice.
-const SAME_LOAD: f64 = 1.5;
-/// Below this share of the load that did not fit, the lesson no longer applies.
-const LESSER_LOAD: f64 = 0.7;
 /// How many down windows a scale-down has to prove right.
 const PROBATION: u32 = 20;
 /// Time over which a shorter service time is believed.
@@ -73,6 +119,52 @@ impl Memory {
     pub(crate) fn keep_only(&mut self, present: impl Fn(&str) -> bool) {
         self.slots.retain(|name, _| present(name));
         self.absent.retain(|name, _| present(name));
+        self.starts.retain(|name, _| present(name));
+    }
+
+    /// Notes which replicas of `variant` are starting (since when) and which
+    /// are ready; one that was starting and is ready tells how long it takes.
+    pub(crate) fn note_starts<'a>(
+        &mut self,
+        variant: &str,
+        starting: impl Iterator<Item = (&'a str, Instant)>,
+        ready: impl Iterator<Item = &'a str>,
+        now: Instant,
+    ) {
+        if !self.starts.contains_key(variant) {
+            self.starts.insert(variant.to_owned(), Starts::default());
+        }
+        let Some(starts) = self.starts.get_mut(variant) else {
+            return;
+        };
+        if !starts.running.is_empty() {
+            for name in ready {
+                if let Some(since) = starts.running.get(name) {
+                    let took = now.since(*since).as_secs_f64();
+                    // A slow start is believed at once, a quick one by and by.
+                    let known = starts.typical.unwrap_or(took);
+                    let believed = if took > known { 1.0 } else { 0.3 };
+                    starts.typical = Some(known + (took - known) * believed);
+                }
+            }
+        }
+        starts.running = starting.map(|(name, since)| (name.to_owned(), since)).collect();
+    }
+
+    /// How long a need must have been lower before replicas are taken away: what
+    /// takes long to start is given back as slowly (the rule of ski rental).
+    pub(crate) fn patience(&self, policy: &Policy) -> Duration {
+        policy.down_after.max(self.startup().unwrap_or_default())
+    }
+
+    /// The longest time that replicas of these variants are known to take.
+    pub(crate) fn startup(&self) -> Option<Duration> {
+        let longest = self
+            .starts
+            .values()
+            .filter_map(|starts| starts.typical)
+            .reduce(f64::max)?;
+        Some(Duration::from_secs_f64(longest))
     }
 
     /// Since when `variant` lacks replicas that nobody has made yet.
@@ -175,33 +267,51 @@ impl Memory {
         window.saturating_sub(now.since(last))
     }
 
+    /// Takes in how much is asked of the model (arrivals, or requests at replicas).
+    pub(crate) fn note_level(&mut self, measure: f64, now: Instant) {
+        let fresh = Level {
+            quick: measure,
+            slow: measure,
+            since: now,
+            at: now,
+        };
+        self.level.get_or_insert(fresh).note(measure, now);
+    }
+
     /// Remembers a scale-down, to see whether the load fits what is left.
-    pub(crate) fn note_down(&mut self, capacity_before: f64, measure: f64, now: Instant) {
+    pub(crate) fn note_down(&mut self, capacity_before: f64, now: Instant) {
         self.last_down = Some(LastDown {
             at: now,
             capacity_before,
-            measure,
+            level: self.level.as_ref().and_then(Level::steady),
         });
     }
 
-    /// A rule asks for more. If that is the load of the last scale-down, it did
-    /// not fit: the capacity from before becomes the floor for such a load.
-    pub(crate) fn note_up(&mut self, measure: f64, policy: &Policy, now: Instant) {
-        if let Some(down) = self.last_down.take()
-            && now.since(down.at) <= policy.down_after * PROBATION
-            && measure <= down.measure * SAME_LOAD
+    /// A rule asks for more. If the load is steady and that of the last
+    /// scale-down, it did not fit: the capacity from before becomes the floor
+    /// for such a load. A load that moves teaches nothing: it may come and go.
+    pub(crate) fn note_up(&mut self, policy: &Policy, now: Instant) {
+        let probation = self.patience(policy) * PROBATION;
+        let (Some(down), Some(level)) = (self.last_down.take(), self.level) else {
+            return;
+        };
+        if now.since(down.at) <= probation
+            && let (Some(then), Some(now)) = (down.level, level.steady())
+            && (now - then).abs() <= then * level.tolerance()
         {
             self.floor = Some(Floor {
                 capacity: down.capacity_before,
-                measure: down.measure,
+                measure: then,
             });
         }
     }
 
-    /// The capacity that a load of `measure` was seen to need.
-    pub(crate) fn floor_for(&self, measure: f64) -> f64 {
-        match self.floor {
-            Some(floor) if measure >= floor.measure * LESSER_LOAD => floor.capacity,
+    /// The capacity that the present load was seen to need.
+    pub(crate) fn floor(&self) -> f64 {
+        match (self.floor, self.level) {
+            (Some(floor), Some(level)) if level.slow >= floor.measure * (1.0 - 2.0 * level.tolerance()) => {
+                floor.capacity
+            }
             _ => 0.0,
         }
     }
@@ -235,22 +345,49 @@ mod tests {
         assert!(memory.peaks.len() <= PEAK_SLOTS as usize + 2, "{}", memory.peaks.len());
     }
 
-    #[test]
-    fn a_load_that_did_not_fit_sets_a_floor_for_its_like() {
+    /// A memory that has seen `measure` for a quarter of an hour.
+    fn steady(measure: f64) -> (Memory, Instant) {
         let mut memory = Memory::default();
-        let policy = Policy::default();
-        memory.note_down(32.0, 10.0, Instant::from_secs(0));
-        memory.note_up(11.0, &policy, Instant::from_secs(20));
-        assert_eq!(memory.floor_for(10.0), 32.0);
-        assert_eq!(memory.floor_for(6.0), 0.0);
+        for second in 0..900 {
+            memory.note_level(measure, Instant::from_secs(second));
+        }
+        (memory, Instant::from_secs(900))
     }
 
     #[test]
-    fn a_new_load_after_a_scale_down_is_no_lesson() {
+    fn a_steady_load_that_did_not_fit_sets_a_floor_for_its_like() {
+        let (mut memory, now) = steady(10.0);
+        memory.note_down(32.0, now);
+        memory.note_up(&Policy::default(), now + Duration::from_secs(20));
+        assert_eq!(memory.floor(), 32.0);
+        for second in 0..1800 {
+            memory.note_level(5.0, now + Duration::from_secs(second));
+        }
+        assert_eq!(memory.floor(), 0.0);
+    }
+
+    #[test]
+    fn a_load_that_rose_after_a_scale_down_is_no_lesson() {
+        let (mut memory, now) = steady(10.0);
+        memory.note_down(32.0, now);
+        for second in 0..120 {
+            memory.note_level(20.0, now + Duration::from_secs(second));
+        }
+        memory.note_up(&Policy::default(), now + Duration::from_secs(120));
+        assert_eq!(memory.floor(), 0.0);
+    }
+
+    #[test]
+    fn a_slow_start_is_believed_at_once_and_a_quick_one_by_and_by() {
         let mut memory = Memory::default();
-        let policy = Policy::default();
-        memory.note_down(32.0, 10.0, Instant::from_secs(0));
-        memory.note_up(40.0, &policy, Instant::from_secs(20));
-        assert_eq!(memory.floor_for(40.0), 0.0);
+        let mut start = |name: &str, since: u64, ready: u64| {
+            let starting = [(name, Instant::from_secs(since))];
+            memory.note_starts("v", starting.into_iter(), [].into_iter(), Instant::from_secs(since));
+            memory.note_starts("v", [].into_iter(), [name].into_iter(), Instant::from_secs(ready));
+            memory.startup().unwrap().as_secs()
+        };
+        assert_eq!(start("a", 0, 20), 20);
+        assert_eq!(start("b", 100, 200), 100);
+        assert_eq!(start("c", 300, 310), 73);
     }
 }

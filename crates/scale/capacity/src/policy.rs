@@ -1,5 +1,6 @@
 //! When a model is full, when it has too much, and how patient to be.
 
+use crate::forecast::Outlook;
 use std::fmt;
 use std::time::Duration;
 
@@ -16,23 +17,32 @@ pub struct Policy {
     pub queue_spare_trigger: f64,
     /// Scale up when at least this share of the replicas is saturated, whatever the mean.
     pub saturated_share: f64,
-    /// Scale up when more than this share of all slots is asked for.
-    pub slot_trigger: f64,
-    /// What a scale-up aims at: this share of the slots in use afterwards.
-    pub target_utilisation: f64,
-    /// How far below its trigger each load must stay after a scale-down, as a
-    /// share of the trigger. 0 is the predecessor's rule, on the edge of
-    /// going up again.
+    /// The share of the time for which the slots must cover what is asked for
+    /// by the time a replica that is started now serves.
+    pub growth_cover: f64,
+    /// How far the load is assumed to grow in that time until that has been
+    /// seen, as a factor.
+    pub growth_assumed: f64,
+    /// The most growth that is provided for, as a factor.
+    pub growth_most: f64,
+    /// How far below its trigger each load must stay after a scale-down: as a
+    /// share of the trigger, and for slots of those of one replica. 0 is the
+    /// predecessor's rule, on the edge of going up again.
     pub hysteresis: f64,
     /// A load above its trigger but not beyond what saturates must last this
     /// long, for chance alone crosses any trigger now and then.
     pub up_after: Duration,
-    /// Scale up when a request has waited this long and nothing is on its way.
+    /// How long a request may wait: scale up when one has waited so long and
+    /// nothing is on its way. An excess that this much waiting absorbs is no
+    /// reason for a replica.
     pub queue_wait: Duration,
     /// How quickly a backlog should be worked off; sizes a scale-up.
     pub drain: Duration,
     /// Time an answer takes, until it has been measured.
     pub assumed_service: Duration,
+    /// Time a replica takes from being asked for until it serves, until one
+    /// was seen starting.
+    pub assumed_startup: Duration,
     /// A signal older than this does not count as known.
     pub max_age: Duration,
     /// A replica that is not ready after this long no longer counts as coming.
@@ -55,13 +65,15 @@ impl Default for Policy {
             queue_length_threshold: 5.0,
             queue_spare_trigger: 3.0,
             saturated_share: 0.5,
-            slot_trigger: 0.875,
-            target_utilisation: 0.80,
+            growth_cover: 0.99,
+            growth_assumed: 1.25,
+            growth_most: 1.5,
             hysteresis: 0.20,
             up_after: Duration::from_secs(5),
             queue_wait: Duration::from_secs(1),
             drain: Duration::from_secs(10),
             assumed_service: Duration::from_secs(2),
+            assumed_startup: Duration::from_secs(10),
             max_age: Duration::from_secs(5),
             pending_timeout: Duration::from_secs(120),
             unschedulable_grace: Duration::from_secs(3),
@@ -129,16 +141,22 @@ impl Policy {
                 "must be above 0, at most 1",
             ),
             (
-                "slotTrigger",
-                self.slot_trigger,
-                share(self.slot_trigger),
-                "must be above 0, at most 1",
+                "growthCover",
+                self.growth_cover,
+                (0.5..1.0).contains(&self.growth_cover),
+                "must be at least 0.5 and below 1",
             ),
             (
-                "targetUtilisation",
-                self.target_utilisation,
-                self.target_utilisation > 0.0 && self.target_utilisation <= self.slot_trigger,
-                "must be above 0, at most slotTrigger, or a scale-up would ask for the next one",
+                "growthAssumed",
+                self.growth_assumed,
+                self.growth_assumed >= 1.0 && self.growth_assumed <= self.growth_most,
+                "must be at least 1 and at most growthMost",
+            ),
+            (
+                "growthMost",
+                self.growth_most,
+                (1.0..=3.0).contains(&self.growth_most),
+                "must be at least 1 and at most 3",
             ),
             (
                 "hysteresis",
@@ -158,9 +176,21 @@ impl Policy {
         self.kv_cache_threshold - self.kv_spare_trigger
     }
 
-    /// Mean KV share a scale-up aims at: as far below the trigger as the slots' aim.
+    /// Mean KV share a scale-up aims at: a tenth below the trigger, or the next
+    /// request would ask for more.
     pub(crate) fn kv_target(&self) -> f64 {
-        self.kv_limit() * self.target_utilisation / self.slot_trigger
+        self.kv_limit() * 0.9
+    }
+
+    /// How far ahead to look when a replica takes `startup` to serve.
+    pub(crate) fn outlook(&self, startup: Duration) -> Outlook {
+        Outlook {
+            horizon: startup + self.up_after,
+            wait: self.queue_wait,
+            cover: self.growth_cover,
+            assumed: self.growth_assumed,
+            most: self.growth_most,
+        }
     }
 
     /// Mean requests waiting per replica above which a scale-up is due.
@@ -186,12 +216,13 @@ mod tests {
     #[test]
     fn a_policy_that_makes_no_sense_names_the_key() {
         type Spoil = fn(&mut Policy);
-        let cases: [(&str, Spoil); 6] = [
+        let cases: [(&str, Spoil); 7] = [
             ("kvCacheThreshold", |p| p.kv_cache_threshold = 1.5),
             ("kvCacheThreshold", |p| p.kv_cache_threshold = f64::NAN),
             ("kvSpareTrigger", |p| p.kv_spare_trigger = 0.9),
             ("queueSpareTrigger", |p| p.queue_spare_trigger = 5.0),
-            ("targetUtilisation", |p| p.target_utilisation = 0.95),
+            ("growthCover", |p| p.growth_cover = 1.0),
+            ("growthAssumed", |p| p.growth_assumed = 2.0),
             ("hysteresis", |p| p.hysteresis = 1.0),
         ];
         for (key, spoil) in cases {

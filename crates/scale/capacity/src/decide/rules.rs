@@ -46,7 +46,7 @@ pub(super) fn ask(load: &Load<'_>, targets: &Targets, policy: &Policy, memory: &
         slots(load, policy, have, lasting),
         queue_wait(load, policy, have),
     ];
-    all.push(lesson(load, memory, have));
+    all.push(lesson(memory, have));
     let mut said = Said {
         rules: Vec::new(),
         up: None,
@@ -226,18 +226,18 @@ fn slots(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> 
         };
         return rule(NAME, Verdict::Unknown, None, 0.0, says.to_owned());
     };
-    let above = asked > have.slots * policy.slot_trigger + EPSILON;
+    let needs = asked.max(load.expected.map_or(asked, |expected| expected.load));
+    let above = needs > have.slots + EPSILON;
     let urgent = asked > have.slots * FAR_TOO_MUCH || waits_long(load, policy);
     let up = lasting(NAME, above, urgent);
-    let needs = asked / policy.target_utilisation;
-    let keep = asked / (policy.slot_trigger * policy.after_down());
+    let keep = needs + policy.hysteresis * one_replica(load);
     let says = format!(
-        "{} slots asked for ({} busy, {} queued) of {} that serve or come; more is asked for above {}",
+        "{} slots asked for ({} busy, {} queued) of {} that serve or come; {}",
         number(asked),
         number(load.busy.unwrap_or(0.0)),
         load.queued(),
         number(have.slots),
-        number(have.slots * policy.slot_trigger)
+        expectation(load)
     );
     let mut rule = rule(NAME, verdict(up, keep, have), Some(needs), keep, says);
     rule.cause = Some(format!(
@@ -246,6 +246,30 @@ fn slots(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> 
         number(load.ready_capacity())
     ));
     rule
+}
+
+/// Slots of the smallest replica that serves; what a scale-down takes at least.
+fn one_replica(load: &Load<'_>) -> f64 {
+    let serving = load.stands.iter().filter(|stand| stand.ready > 0);
+    serving.map(|stand| stand.slots).reduce(f64::min).unwrap_or(0.0)
+}
+
+/// `by the time a new replica serves (12 s) 54 are expected, 9 % above the mean of the last 60 s`.
+fn expectation(load: &Load<'_>) -> String {
+    let Some(expected) = load.expected else {
+        return "what to expect is not known yet".to_owned();
+    };
+    let (share, way) = match expected.growth {
+        growth if growth >= 1.0 => (growth - 1.0, "above"),
+        growth => (1.0 - growth, "below"),
+    };
+    format!(
+        "by the time a new replica serves ({}) {} are expected, {} {way} the mean of the last {}",
+        time(expected.horizon),
+        number(expected.load),
+        percent(share),
+        time(expected.over)
+    )
 }
 
 fn queue_wait(load: &Load<'_>, policy: &Policy, have: Have) -> Rule {
@@ -285,8 +309,8 @@ fn waits_long(load: &Load<'_>, policy: &Policy) -> bool {
     load.queued() > 0 && load.oldest_wait() >= policy.queue_wait
 }
 
-fn lesson(load: &Load<'_>, memory: &Memory, have: Have) -> Rule {
-    let keep = memory.floor_for(load.measure());
+fn lesson(memory: &Memory, have: Have) -> Rule {
+    let keep = memory.floor();
     let says = if keep > 0.0 {
         format!("such a load did not fit on less than {} slots before", number(keep))
     } else {
@@ -352,8 +376,12 @@ pub(super) fn would_change(load: &Load<'_>, have: f64, policy: &Policy, memory: 
         return changes;
     }
     if let (true, Some(asked)) = (load.slots_known, load.slots_asked) {
-        let at = number(have * policy.slot_trigger);
-        changes.push(format!("up: more than {at} slots asked for (now {})", number(asked)));
+        let needs = asked.max(load.expected.map_or(asked, |expected| expected.load));
+        changes.push(format!(
+            "up: more than {} slots expected (now {})",
+            number(have),
+            number(needs)
+        ));
     }
     if let Some(kv) = load.kv {
         let limit = percent(policy.kv_limit());
@@ -378,10 +406,10 @@ pub(super) fn would_change(load: &Load<'_>, have: f64, policy: &Policy, memory: 
     if let Some(least) = least.filter(|least| load.ready_capacity() > *least)
         && load.slots_known
     {
-        let fits = (load.ready_capacity() - least) * policy.slot_trigger * policy.after_down();
-        let window = time(policy.down_after);
+        let fits = (load.ready_capacity() - least - policy.hysteresis * least).max(0.0);
+        let window = time(memory.patience(policy));
         changes.push(format!(
-            "down: at most {} slots asked for during {window}, every signal fresh",
+            "down: at most {} slots expected during {window}, every signal fresh",
             number(fits)
         ));
     }

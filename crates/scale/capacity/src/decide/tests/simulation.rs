@@ -190,15 +190,20 @@ fn constant_load_settles_and_stays() {
 }
 
 #[test]
-fn constant_load_without_chance_never_moves_again() {
+fn constant_load_without_chance_tries_less_once_at_most() {
     for case in 0..24_u64 {
         let rate = 0.5 + case as f64 * 4.1;
         let startup = Duration::from_secs([1, 5, 20, 60][case as usize % 4]);
         let mut world = World::new(case, 16.0, (1.0, 0.8), startup);
         world.by_chance = false;
-        let changes = run(&mut world, 1200, |_| rate, 1);
-        let late: Vec<_> = changes.iter().filter(|(second, ..)| *second > 600).collect();
-        assert!(late.is_empty(), "{rate}/s, start-up {startup:?}: {changes:?}");
+        let changes = run(&mut world, 2400, |_| rate, 1);
+        // A quarter of an hour to learn that nothing grows. Then one replica less
+        // may seem enough and, as fuller batches are slower, prove not to be: once.
+        let late: Vec<_> = changes.iter().filter(|(second, ..)| *second > 900).collect();
+        assert!(
+            late.len() <= 2 && changes.iter().all(|(second, ..)| *second < 1800),
+            "{rate}/s, start-up {startup:?}: {changes:?}"
+        );
     }
 }
 
