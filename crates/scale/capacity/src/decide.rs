@@ -135,7 +135,11 @@ fn steer(
         return Course::Wake;
     }
     if let Some((reason, cause)) = &said.up {
-        memory.note_up(policy, now);
+        let full = match load.demand {
+            Some(demand) => demand.queued > 0 && load.oldest_wait() >= policy.queue_wait / 2,
+            None => true,
+        };
+        memory.note_up(full, policy, now);
         let before = targets.clone();
         targets.raise(said.needs, load, obstacles);
         return if *targets == before && obstacles.at_maximum.is_empty() && obstacles.not_starting.is_empty() {

@@ -78,14 +78,14 @@ impl Level {
     }
 
     /// By how much two readings of one steady load may differ, as a share: what
-    /// chance makes of so many arrivals, and three per cent besides.
-    fn tolerance(&self) -> f64 {
-        0.03 + 2.0 / (self.slow.max(1e-3) * Self::QUICK_S).sqrt()
+    /// chance makes of so many arrivals, and `besides`.
+    fn tolerance(&self, besides: f64) -> f64 {
+        besides + 2.0 / (self.slow.max(1e-3) * Self::QUICK_S).sqrt()
     }
 
     /// The level, if the load has kept to it.
-    fn steady(&self) -> Option<f64> {
-        ((self.quick - self.slow).abs() <= self.slow * self.tolerance()).then_some(self.slow)
+    fn steady(&self, besides: f64) -> Option<f64> {
+        ((self.quick - self.slow).abs() <= self.slow * self.tolerance(besides)).then_some(self.slow)
     }
 }
 
@@ -95,6 +95,10 @@ struct Floor {
     measure: f64,
 }
 
+/// Two means of one load differ by chance, and by this share besides ...
+const NEARLY_EQUAL: f64 = 0.002;
+/// ... or by this one.
+const ABOUT_EQUAL: f64 = 0.03;
 /// How many down windows a scale-down has to prove right.
 const PROBATION: u32 = 20;
 /// Time over which a shorter service time is believed.
@@ -283,21 +287,24 @@ impl Memory {
         self.last_down = Some(LastDown {
             at: now,
             capacity_before,
-            level: self.level.as_ref().and_then(Level::steady),
+            level: self.level.and_then(|level| level.steady(NEARLY_EQUAL)),
         });
     }
 
-    /// A rule asks for more. If the load is steady and that of the last
+    /// A rule asks for more. If the load is still the steady one of the last
     /// scale-down, it did not fit: the capacity from before becomes the floor
-    /// for such a load. A load that moves teaches nothing: it may come and go.
-    pub(crate) fn note_up(&mut self, policy: &Policy, now: Instant) {
+    /// for such a load. A load that moves teaches nothing here: it may come and
+    /// go, and that is what the forecast learns from. Replicas that are `full`
+    /// prove more than an expectation, so the load may then differ more.
+    pub(crate) fn note_up(&mut self, full: bool, policy: &Policy, now: Instant) {
         let probation = self.patience(policy) * PROBATION;
+        let besides = if full { ABOUT_EQUAL } else { NEARLY_EQUAL };
         let (Some(down), Some(level)) = (self.last_down.take(), self.level) else {
             return;
         };
         if now.since(down.at) <= probation
-            && let (Some(then), Some(now)) = (down.level, level.steady())
-            && (now - then).abs() <= then * level.tolerance()
+            && let (Some(then), Some(now)) = (down.level, level.steady(besides))
+            && (now - then).abs() <= then * level.tolerance(besides)
         {
             self.floor = Some(Floor {
                 capacity: down.capacity_before,
@@ -309,7 +316,7 @@ impl Memory {
     /// The capacity that the present load was seen to need.
     pub(crate) fn floor(&self) -> f64 {
         match (self.floor, self.level) {
-            (Some(floor), Some(level)) if level.slow >= floor.measure * (1.0 - 2.0 * level.tolerance()) => {
+            (Some(floor), Some(level)) if level.slow >= floor.measure * (1.0 - level.tolerance(NEARLY_EQUAL)) => {
                 floor.capacity
             }
             _ => 0.0,
@@ -358,7 +365,7 @@ mod tests {
     fn a_steady_load_that_did_not_fit_sets_a_floor_for_its_like() {
         let (mut memory, now) = steady(10.0);
         memory.note_down(32.0, now);
-        memory.note_up(&Policy::default(), now + Duration::from_secs(20));
+        memory.note_up(true, &Policy::default(), now + Duration::from_secs(20));
         assert_eq!(memory.floor(), 32.0);
         for second in 0..1800 {
             memory.note_level(5.0, now + Duration::from_secs(second));
@@ -373,7 +380,7 @@ mod tests {
         for second in 0..120 {
             memory.note_level(20.0, now + Duration::from_secs(second));
         }
-        memory.note_up(&Policy::default(), now + Duration::from_secs(120));
+        memory.note_up(true, &Policy::default(), now + Duration::from_secs(120));
         assert_eq!(memory.floor(), 0.0);
     }
 

@@ -284,7 +284,14 @@ fn queue_wait(load: &Load<'_>, policy: &Policy, have: Have) -> Rule {
         );
     };
     let up = waits_long(load, policy) && have.coming == 0;
-    let keep = if demand.queued > 0 { have.slots } else { 0.0 };
+    // A short queue in front of full slots is how a well used fleet looks.
+    let slots_free = load.busy.is_none_or(|busy| busy < 0.9 * load.ready_capacity());
+    let lasts = load.oldest_wait() >= policy.queue_wait / 2;
+    let keep = if demand.queued > 0 && (lasts || slots_free) {
+        have.slots
+    } else {
+        0.0
+    };
     let says = if demand.queued == 0 {
         "no request waits at the gateway".to_owned()
     } else {
