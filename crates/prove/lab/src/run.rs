@@ -1,0 +1,93 @@
+//! One policy through one day.
+
+use crate::day::Day;
+use crate::world::{Backlog, Fleet};
+use std::collections::VecDeque;
+
+/// What a policy sees at a second.
+#[derive(Debug)]
+pub struct Sight<'a> {
+    /// Second of the day, from 0.
+    pub second: u64,
+    /// Replicas that serve.
+    pub ready: u32,
+    /// Starting replicas: how many, since which second.
+    pub starting: &'a VecDeque<(u32, u64)>,
+    /// Work that arrived during the last second, replica-seconds.
+    pub arrived: f64,
+    /// Work served during the last second, replica-seconds.
+    pub served: f64,
+    /// Work that waits, replica-seconds.
+    pub waiting: f64,
+    /// How long the oldest of it has waited, seconds.
+    pub oldest_wait_s: u64,
+}
+
+impl Sight<'_> {
+    /// Replicas asked for: those that serve and those that start.
+    #[must_use]
+    pub fn asked_for(&self) -> u32 {
+        self.ready + self.starting.iter().map(|(count, _)| count).sum::<u32>()
+    }
+}
+
+/// Decides how many replicas to ask for.
+pub trait Policy {
+    /// Called once a second.
+    fn replicas(&mut self, sight: &Sight<'_>) -> u32;
+}
+
+/// What a day under a policy came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Replica-seconds paid for, starting ones included.
+    pub replica_seconds: f64,
+    /// Share of the work whose wait was within the limit, 0 to 1.
+    pub attainment: f64,
+    /// Times the number of replicas asked for changed.
+    pub actions: u32,
+    /// Most replicas paid for at once.
+    pub most: u32,
+}
+
+/// Runs `policy` through `day`, with the replicas of its first step ready at
+/// the beginning and a limit of `may_wait_s` on the wait for a replica.
+pub fn run(day: &Day, startup_s: u64, may_wait_s: u64, most: u32, policy: &mut dyn Policy) -> Outcome {
+    let first = day.need().first().copied().unwrap_or(1).max(1);
+    let mut fleet = Fleet::of(first, startup_s);
+    let mut backlog = Backlog::default();
+    let (mut arrived_last, mut served_last) = (0.0, 0.0);
+    let (mut total, mut late) = (0.0, 0.0);
+    let mut outcome = Outcome::default();
+    for (second, work) in day.work.iter().enumerate() {
+        let second = second as u64;
+        fleet.advance(second);
+        let sight = Sight {
+            second,
+            ready: fleet.ready,
+            starting: &fleet.starting,
+            arrived: arrived_last,
+            served: served_last,
+            waiting: backlog.total(),
+            oldest_wait_s: backlog.oldest_s(second),
+        };
+        let before = sight.asked_for();
+        let target = policy.replicas(&sight).clamp(1, most);
+        if target != before {
+            outcome.actions += 1;
+            fleet.set(target, second);
+        }
+        backlog.arrive(second, *work);
+        let served = backlog.serve(second, f64::from(fleet.ready), may_wait_s);
+        total += work;
+        late += served.late;
+        arrived_last = *work;
+        served_last = served.work;
+        outcome.replica_seconds += f64::from(fleet.paid());
+        outcome.most = outcome.most.max(fleet.paid());
+    }
+    // What still waits at the end was not served in time either, unless it only just came.
+    late += backlog.late_at(day.work.len() as u64, may_wait_s);
+    outcome.attainment = if total > 0.0 { 1.0 - late / total } else { 1.0 };
+    outcome
+}
