@@ -1,7 +1,6 @@
 //! The published cases of the real replica calculator, and a few of its corners.
 
 use super::*;
-use crate::MOST_REPLICAS;
 use crate::spec::Spec;
 use crate::view::Selection;
 use std::time::Duration;
@@ -122,378 +121,101 @@ fn tolerance(down: f64, up: f64) -> Tolerance {
     Tolerance { down, up }
 }
 
+/// The Pods of a case, a letter for each.
+fn fleet(letters: &str) -> Vec<Pod> {
+    let pod = |letter| match letter {
+        'c' => cool(),
+        'h' => hot(),
+        'u' => unready(),
+        'p' => Pod::pending(),
+        'f' => failed(),
+        'd' => going(),
+        other => panic!("no Pod is called {other}"),
+    };
+    letters.chars().map(pod).collect()
+}
+
+/// The lines of a table; its columns are between bars.
+fn table(text: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| line.split('|').map(str::trim).collect())
+}
+
+fn numbers(text: &str) -> Vec<i64> {
+    let number = |word: &str| match word {
+        "most" => i64::MAX,
+        _ => word.parse().unwrap(),
+    };
+    text.split_whitespace().map(number).collect()
+}
+
+fn tolerances(text: &str) -> Tolerance {
+    match text.split_once(' ') {
+        Some((down, up)) => tolerance(down.parse().unwrap(), up.parse().unwrap()),
+        None => TENTH,
+    }
+}
+
+/// Replicas, Pods, samples, requests, target in percent, tolerance down and up
+/// (a tenth if not said); replicas, percent, average.
+const CPU: &str = "
+up                          | 3 | ccc     | 300 500 700         | 1000 1000 1000           | 30  |         | 5 50 500
+up, one unready             | 3 | ucc     | 300 500 700         | 1000 1000 1000           | 30  |         | 4 60 600
+up, one just started        | 3 | hcc     | 300 500 700         | 1000 1000 1000           | 30  |         | 4 60 600
+up, unready ones hold       | 3 | cuu     | 400 500 700         | 1000 1000 1000           | 30  |         | 3 40 400
+up, started ones hold       | 3 | chh     | 400 500 700         | 1000 1000 1000           | 30  |         | 3 40 400
+up, failed ones ignored     | 2 | ccff    | 500 700             | 1000 1000 1000 1000      | 30  |         | 4 60 600
+up, going ones ignored      | 2 | ccdd    | 500 700             | 1000 1000 1000 1000      | 30  |         | 4 60 600
+down                        | 5 | ccccc   | 100 300 500 250 250 | 1000 1000 1000 1000 1000 | 50  |         | 3 28 280
+down, unready left out      | 5 | cccuu   | 100 300 500 250 250 | 1000 1000 1000 1000 1000 | 50  |         | 2 30 300
+down, started left out      | 5 | ccchh   | 100 300 500 250 250 | 1000 1000 1000 1000 1000 | 50  |         | 2 30 300
+down, unscheduled left out  | 5 | cpppp   | 100                 | 1000 1000 1000 1000 1000 | 50  |         | 1 10 100
+down, failed ignored        | 5 | cccccff | 100 300 500 250 250 | 1000 1000 1000 1000 1000 1000 1000 | 50 | | 3 28 280
+down, going ignored         | 5 | cccccdd | 100 300 500 250 250 | 1000 1000 1000 1000 1000 1000 1000 | 50 | | 3 28 280
+near                        | 3 | ccc     | 1010 1030 1020      | 900 1000 1100            | 100 |         | 3 102 1020
+no tolerance                | 3 | ccc     | 909 1010 1111       | 900 1000 1100            | 100 | 0 0     | 4 101 1010
+wide tolerance up           | 3 | ccc     | 1890 1910 1900      | 900 1000 1100            | 100 | 0.1 2   | 3 190 1900
+narrow tolerance up         | 3 | ccc     | 1100 1080 1090      | 900 1000 1100            | 100 | 2 0.08  | 4 109 1090
+within 36 % down            | 3 | ccc     | 660 640 650         | 900 1000 1100            | 100 | .36 0.1 | 3 65 650
+outside 34 % down           | 3 | ccc     | 660 640 650         | 900 1000 1100            | 100 | .34 0.1 | 2 65 650
+strays count for nothing    | 4 | cccc    | 4000 9500 3000 7000 3200 2000 | 1000 1000 1000 1000 | 100 |    | 24 587 5875
+missing, down               | 4 | cccc    | 400 95              | 1000 1000 1000 1000      | 100 |         | 3 24 247
+missing, at the target      | 2 | cc      | 1000                | 1000 1000                | 100 |         | 2 100 1000
+missing, above              | 2 | cc      | 1900                | 1000 1000                | 100 |         | 2 190 1900
+missing, below              | 2 | cc      | 600                 | 1000 1000                | 100 |         | 2 60 600
+missing and unready         | 3 | ucc     | 100 450             | 1000 1000 1000           | 50  |         | 3 45 450
+missing and started         | 3 | hcc     | 100 450             | 1000 1000 1000           | 50  |         | 3 45 450
+missing and unready, up     | 3 | ucc     | 100 2000            | 1000 1000 1000           | 50  |         | 4 200 2000
+missing and started, up     | 3 | hcc     | 100 2000            | 1000 1000 1000           | 50  |         | 4 200 2000
+missing and unready, down   | 4 | uccc    | 100 100 100         | 1000 1000 1000 1000      | 50  |         | 3 10 100
+missing, target over 100 %  | 4 | uccc    | 200 100 100         | 1000 1000 2000 2000      | 300 |         | 2 6 100
+a surge during an update    | 2 | ccc     | 100 100             | 1000 1000 1000           | 50  |         | 2 10 100
+76 of 70                    | 2 | cc      | 760 760             | 1000 1000                | 70  |         | 2 76 760
+78 of 70                    | 2 | cc      | 780 780             | 1000 1000                | 70  |         | 3 78 780
+95 of 70                    | 2 | cc      | 950 950             | 1000 1000                | 70  |         | 3 95 950
+300 of 70                   | 2 | cc      | 3000 3000           | 1000 1000                | 70  |         | 9 300 3000
+";
+
 #[test]
 fn cpu_in_percent_of_the_request() {
-    let (c, h, u) = (cool(), hot(), unready());
-    let jagged = [900, 1000, 1100];
-    let wide = tolerance(0.1, 2.0);
-    type Case<'a> = (
-        &'a str,
-        u32,
-        &'a [Pod],
-        &'a [i64],
-        &'a [i64],
-        u32,
-        Tolerance,
-        u32,
-        i32,
-        i64,
-    );
-    let pending = [c, Pod::pending(), Pod::pending(), Pod::pending(), Pod::pending()];
-    let cases: &[Case<'_>] = &[
-        ("up", 3, &[c; 3], &[300, 500, 700], &[1000; 3], 30, TENTH, 5, 50, 500),
-        (
-            "up, one unready",
-            3,
-            &[u, c, c],
-            &[300, 500, 700],
-            &[1000; 3],
-            30,
-            TENTH,
-            4,
-            60,
-            600,
-        ),
-        (
-            "up, one just started",
-            3,
-            &[h, c, c],
-            &[300, 500, 700],
-            &[1000; 3],
-            30,
-            TENTH,
-            4,
-            60,
-            600,
-        ),
-        (
-            "up, unready ones hold",
-            3,
-            &[c, u, u],
-            &[400, 500, 700],
-            &[1000; 3],
-            30,
-            TENTH,
-            3,
-            40,
-            400,
-        ),
-        (
-            "up, started ones hold",
-            3,
-            &[c, h, h],
-            &[400, 500, 700],
-            &[1000; 3],
-            30,
-            TENTH,
-            3,
-            40,
-            400,
-        ),
-        (
-            "up, failed ones ignored",
-            2,
-            &[c, c, failed(), failed()],
-            &[500, 700],
-            &[1000; 4],
-            30,
-            TENTH,
-            4,
-            60,
-            600,
-        ),
-        (
-            "up, going ones ignored",
-            2,
-            &[c, c, going(), going()],
-            &[500, 700],
-            &[1000; 4],
-            30,
-            TENTH,
-            4,
-            60,
-            600,
-        ),
-        (
-            "down",
-            5,
-            &[c; 5],
-            &[100, 300, 500, 250, 250],
-            &[1000; 5],
-            50,
-            TENTH,
-            3,
-            28,
-            280,
-        ),
-        (
-            "down, unready left out",
-            5,
-            &[c, c, c, u, u],
-            &[100, 300, 500, 250, 250],
-            &[1000; 5],
-            50,
-            TENTH,
-            2,
-            30,
-            300,
-        ),
-        (
-            "down, started left out",
-            5,
-            &[c, c, c, h, h],
-            &[100, 300, 500, 250, 250],
-            &[1000; 5],
-            50,
-            TENTH,
-            2,
-            30,
-            300,
-        ),
-        (
-            "down, unscheduled left out",
-            5,
-            &pending,
-            &[100],
-            &[1000; 5],
-            50,
-            TENTH,
-            1,
-            10,
-            100,
-        ),
-        (
-            "down, failed ignored",
-            5,
-            &[c, c, c, c, c, failed(), failed()],
-            &[100, 300, 500, 250, 250],
-            &[1000; 7],
-            50,
-            TENTH,
-            3,
-            28,
-            280,
-        ),
-        (
-            "near",
-            3,
-            &[c; 3],
-            &[1010, 1030, 1020],
-            &jagged,
-            100,
-            TENTH,
-            3,
-            102,
-            1020,
-        ),
-        (
-            "no tolerance",
-            3,
-            &[c; 3],
-            &[909, 1010, 1111],
-            &jagged,
-            100,
-            tolerance(0.0, 0.0),
-            4,
-            101,
-            1010,
-        ),
-        (
-            "wide tolerance up",
-            3,
-            &[c; 3],
-            &[1890, 1910, 1900],
-            &jagged,
-            100,
-            wide,
-            3,
-            190,
-            1900,
-        ),
-        (
-            "narrow tolerance up",
-            3,
-            &[c; 3],
-            &[1100, 1080, 1090],
-            &jagged,
-            100,
-            tolerance(2.0, 0.08),
-            4,
-            109,
-            1090,
-        ),
-        (
-            "within 36 % down",
-            3,
-            &[c; 3],
-            &[660, 640, 650],
-            &jagged,
-            100,
-            tolerance(0.36, 0.1),
-            3,
-            65,
-            650,
-        ),
-        (
-            "outside 34 % down",
-            3,
-            &[c; 3],
-            &[660, 640, 650],
-            &jagged,
-            100,
-            tolerance(0.34, 0.1),
-            2,
-            65,
-            650,
-        ),
-        (
-            "strays count for nothing",
-            4,
-            &[c; 4],
-            &[4000, 9500, 3000, 7000, 3200, 2000],
-            &[1000; 4],
-            100,
-            TENTH,
-            24,
-            587,
-            5875,
-        ),
-        (
-            "missing, down",
-            4,
-            &[c; 4],
-            &[400, 95],
-            &[1000; 4],
-            100,
-            TENTH,
-            3,
-            24,
-            247,
-        ),
-        (
-            "missing, at the target",
-            2,
-            &[c; 2],
-            &[1000],
-            &[1000; 2],
-            100,
-            TENTH,
-            2,
-            100,
-            1000,
-        ),
-        (
-            "missing, above",
-            2,
-            &[c; 2],
-            &[1900],
-            &[1000; 2],
-            100,
-            TENTH,
-            2,
-            190,
-            1900,
-        ),
-        ("missing, below", 2, &[c; 2], &[600], &[1000; 2], 100, TENTH, 2, 60, 600),
-        (
-            "missing and unready",
-            3,
-            &[u, c, c],
-            &[100, 450],
-            &[1000; 3],
-            50,
-            TENTH,
-            3,
-            45,
-            450,
-        ),
-        (
-            "missing and started",
-            3,
-            &[h, c, c],
-            &[100, 450],
-            &[1000; 3],
-            50,
-            TENTH,
-            3,
-            45,
-            450,
-        ),
-        (
-            "missing and unready, up",
-            3,
-            &[u, c, c],
-            &[100, 2000],
-            &[1000; 3],
-            50,
-            TENTH,
-            4,
-            200,
-            2000,
-        ),
-        (
-            "missing and unready, down",
-            4,
-            &[u, c, c, c],
-            &[100, 100, 100],
-            &[1000; 4],
-            50,
-            TENTH,
-            3,
-            10,
-            100,
-        ),
-        (
-            "missing, target over 100 %",
-            4,
-            &[u, c, c, c],
-            &[200, 100, 100],
-            &[1000, 1000, 2000, 2000],
-            300,
-            TENTH,
-            2,
-            6,
-            100,
-        ),
-        (
-            "a surge during an update",
-            2,
-            &[c; 3],
-            &[100, 100],
-            &[1000; 3],
-            50,
-            TENTH,
-            2,
-            10,
-            100,
-        ),
-        // The seed-like ladder: 2 Pods, target 70 %.
-        ("76 of 70", 2, &[c; 2], &[760, 760], &[1000; 2], 70, TENTH, 2, 76, 760),
-        ("78 of 70", 2, &[c; 2], &[780, 780], &[1000; 2], 70, TENTH, 3, 78, 780),
-        ("95 of 70", 2, &[c; 2], &[950, 950], &[1000; 2], 70, TENTH, 3, 95, 950),
-        (
-            "300 of 70",
-            2,
-            &[c; 2],
-            &[3000, 3000],
-            &[1000; 2],
-            70,
-            TENTH,
-            9,
-            300,
-            3000,
-        ),
-    ];
-    for (name, current, pods, levels, requests, target, tolerance, replicas, percent, average_milli) in cases {
-        let got = cpu_case(*current, pods, levels, requests, *target, *tolerance);
+    for row in table(CPU) {
+        let got = cpu_case(
+            row[1].parse().unwrap(),
+            &fleet(row[2]),
+            &numbers(row[3]),
+            &numbers(row[4]),
+            row[5].parse().unwrap(),
+            tolerances(row[6]),
+        );
+        let want = numbers(row[7]);
         let want = Proposal {
-            replicas: *replicas,
+            replicas: want[0] as u32,
             current: Current::Utilization {
-                percent: *percent,
-                average_milli: *average_milli,
+                percent: want[1] as i32,
+                average_milli: want[2],
             },
         };
-        assert_eq!(got, Ok(want), "{name}");
+        assert_eq!(got, Ok(want), "{}", row[0]);
     }
 }
 
@@ -545,321 +267,101 @@ fn failures_are_never_a_number() {
     assert!(matches!(wrong, Err(Failure::Unavailable(_))));
 }
 
+/// Replicas, Pods, samples, target, tolerance; replicas, average.
+const PODS: &str = "
+up                        | 3 | ccc   | 20000 10000 30000             | 15000 |          | 4 20000
+readiness does not matter | 3 | cch   | 50000 10000 30000             | 15000 |          | 6 30000
+nor being unready         | 3 | ucu   | 50000 15000 30000             | 15000 |          | 7 31666
+down                      | 5 | ccccc | 12000 12000 12000 12000 12000 | 20000 |          | 3 12000
+near                      | 3 | ccc   | 20000 21000 21000             | 20000 |          | 3 20666
+narrow tolerance          | 3 | ccc   | 20000 21000 21000             | 20000 | 0.1 0.01 | 4 20666
+missing, at the target    | 5 | ccccc | 20000 19000 21000             | 20000 |          | 5 20000
+a surge during an update  | 2 | ccc   | 10000 10000                   | 17000 |          | 2 10000
+strays enter the average  | 1 | c     | 10000 30000                   | 10000 |          | 2 20000
+";
+
 #[test]
 fn a_metric_of_the_pods() {
-    let (c, h, u) = (cool(), hot(), unready());
-    let up = tolerance(0.1, 0.01);
-    type Case<'a> = (&'a str, u32, &'a [Pod], &'a [i64], i64, Tolerance, u32, i64);
-    let cases: &[Case<'_>] = &[
-        ("up", 3, &[c; 3], &[20_000, 10_000, 30_000], 15_000, TENTH, 4, 20_000),
-        (
-            "readiness does not matter",
-            3,
-            &[c, c, h],
-            &[50_000, 10_000, 30_000],
-            15_000,
-            TENTH,
-            6,
-            30_000,
-        ),
-        (
-            "nor being unready",
-            3,
-            &[u, c, u],
-            &[50_000, 15_000, 30_000],
-            15_000,
-            TENTH,
-            7,
-            31_666,
-        ),
-        ("down", 5, &[c; 5], &[12_000; 5], 20_000, TENTH, 3, 12_000),
-        ("near", 3, &[c; 3], &[20_000, 21_000, 21_000], 20_000, TENTH, 3, 20_666),
-        (
-            "narrow tolerance",
-            3,
-            &[c; 3],
-            &[20_000, 21_000, 21_000],
-            20_000,
-            up,
-            4,
-            20_666,
-        ),
-        (
-            "missing, at the target",
-            5,
-            &[c; 5],
-            &[20_000, 19_000, 21_000],
-            20_000,
-            TENTH,
-            5,
-            20_000,
-        ),
-        (
-            "a surge during an update",
-            2,
-            &[c; 3],
-            &[10_000, 10_000],
-            17_000,
-            TENTH,
-            2,
-            10_000,
-        ),
-        (
-            "strays enter the average",
-            1,
-            &[c],
-            &[10_000, 30_000],
-            10_000,
-            TENTH,
-            2,
-            20_000,
-        ),
-    ];
-    for (name, current, pods, levels, target, tolerance, replicas, usage) in cases {
-        let got = pods_case(*current, pods, levels, *target, *tolerance);
+    for row in table(PODS) {
+        let got = pods_case(
+            row[1].parse().unwrap(),
+            &fleet(row[2]),
+            &numbers(row[3]),
+            row[4].parse().unwrap(),
+            tolerances(row[5]),
+        );
+        let want = numbers(row[6]);
         let want = Proposal {
-            replicas: *replicas,
-            current: Current::AverageValue(*usage),
+            replicas: want[0] as u32,
+            current: Current::AverageValue(want[1]),
         };
-        assert_eq!(got, Ok(want), "{name}");
+        assert_eq!(got, Ok(want), "{}", row[0]);
     }
 }
 
+/// Replicas, Pods, series, target, tolerance; replicas, value.
+const WHOLE: &str = "
+up                         | 3 | ccc   | 20000    | 15000 |          | 4 20000
+only ready Pods count      | 3 | ucu   | 50000    | 10000 |          | 5 50000
+up from one                | 1 | c     | 8600     | 4400  |          | 2 8600
+series are summed          | 1 | c     | 8000 600 | 4400  |          | 2 8600
+unready ones can take away | 3 | ucu   | 8600     | 4400  |          | 2 8600
+down                       | 5 | ccccc | 8600     | 14334 |          | 3 8600
+down, object               | 5 | ccccc | 12000    | 20000 |          | 3 12000
+near                       | 3 | ccc   | 8600     | 8888  |          | 3 8600
+narrow tolerance           | 3 | ccc   | 8900     | 8800  | 0.1 0.01 | 4 8900
+from zero                  | 0 |       | 2500     | 1000  |          | 3 2500
+from zero without need     | 0 |       | 0        | 1000  |          | 0 0
+overflow                   | 3 | ccc   | most     | 1     |          | 2147483647 most
+the sum overflows          | 1 | c     | most 1   | 1     |          | 2147483647 most
+";
+
+/// Replicas, series, target, tolerance; replicas, average.
+const SHARED: &str = "
+up                                 | 3 | 8600  | 2150 |          | 4 2867
+down                               | 5 | 8600  | 2867 |          | 3 1720
+down, object                       | 5 | 6000  | 2000 |          | 3 1200
+near                               | 3 | 8600  | 2900 |          | 3 2867
+near on 4                          | 4 | 20166 | 5000 |          | 4 5042
+narrow tolerance                   | 3 | 8600  | 2800 | 0.1 0.01 | 4 2867
+narrow tolerance on 4              | 4 | 20208 | 5000 | 0.1 0.01 | 5 5052
+overflow                           | 1 | most  | 1    |          | 2147483647 most
+a huge target                      | 1 | most  | most |          | 1 most
+below 0 is taken for an overflow   | 1 | -1    | 1000 |          | 2147483647 most
+nothing there yet                  | 0 | 2500  | 1000 |          | 3 2500
+";
+
 #[test]
 fn a_metric_of_the_whole() {
-    let (c, u) = (cool(), unready());
-    let up = tolerance(0.1, 0.01);
-    let one = [u, c, u];
-    type Case<'a> = (&'a str, u32, &'a [Pod], &'a [i64], Target, Tolerance, u32, Current);
-    let cases: &[Case<'_>] = &[
-        (
-            "up",
-            3,
-            &[c; 3],
-            &[20_000],
-            Target::Value(15_000),
-            TENTH,
-            4,
-            Current::Value(20_000),
-        ),
-        (
-            "only ready Pods count",
-            3,
-            &one,
-            &[50_000],
-            Target::Value(10_000),
-            TENTH,
-            5,
-            Current::Value(50_000),
-        ),
-        (
-            "up from one",
-            1,
-            &[c],
-            &[8600],
-            Target::Value(4400),
-            TENTH,
-            2,
-            Current::Value(8600),
-        ),
-        (
-            "series are summed",
-            1,
-            &[c],
-            &[8000, 600],
-            Target::Value(4400),
-            TENTH,
-            2,
-            Current::Value(8600),
-        ),
-        (
-            "unready ones can take away",
-            3,
-            &one,
-            &[8600],
-            Target::Value(4400),
-            TENTH,
-            2,
-            Current::Value(8600),
-        ),
-        (
-            "down",
-            5,
-            &[c; 5],
-            &[8600],
-            Target::Value(14_334),
-            TENTH,
-            3,
-            Current::Value(8600),
-        ),
-        (
-            "near",
-            3,
-            &[c; 3],
-            &[8600],
-            Target::Value(8888),
-            TENTH,
-            3,
-            Current::Value(8600),
-        ),
-        (
-            "narrow tolerance",
-            3,
-            &[c; 3],
-            &[8900],
-            Target::Value(8800),
-            up,
-            4,
-            Current::Value(8900),
-        ),
-        (
-            "from zero",
-            0,
-            &[],
-            &[2500],
-            Target::Value(1000),
-            TENTH,
-            3,
-            Current::Value(2500),
-        ),
-        (
-            "from zero without need",
-            0,
-            &[],
-            &[0],
-            Target::Value(1000),
-            TENTH,
-            0,
-            Current::Value(0),
-        ),
-        (
-            "overflow",
-            3,
-            &[c; 3],
-            &[i64::MAX],
-            Target::Value(1),
-            TENTH,
-            MOST_REPLICAS,
-            Current::Value(i64::MAX),
-        ),
-        (
-            "sum overflows",
-            1,
-            &[c],
-            &[i64::MAX, 1],
-            Target::Value(1),
-            TENTH,
-            MOST_REPLICAS,
-            Current::Value(i64::MAX),
-        ),
-        (
-            "per replica, up",
-            3,
-            &[],
-            &[8600],
-            Target::AverageValue(2150),
-            TENTH,
-            4,
-            Current::AverageValue(2867),
-        ),
-        (
-            "per replica, down",
-            5,
-            &[],
-            &[8600],
-            Target::AverageValue(2867),
-            TENTH,
-            3,
-            Current::AverageValue(1720),
-        ),
-        (
-            "per replica, near",
-            3,
-            &[],
-            &[8600],
-            Target::AverageValue(2900),
-            TENTH,
-            3,
-            Current::AverageValue(2867),
-        ),
-        (
-            "per replica, object near",
-            4,
-            &[],
-            &[20_166],
-            Target::AverageValue(5000),
-            TENTH,
-            4,
-            Current::AverageValue(5042),
-        ),
-        (
-            "per replica, narrow",
-            3,
-            &[],
-            &[8600],
-            Target::AverageValue(2800),
-            up,
-            4,
-            Current::AverageValue(2867),
-        ),
-        (
-            "per replica, narrow on 4",
-            4,
-            &[],
-            &[20_208],
-            Target::AverageValue(5000),
-            up,
-            5,
-            Current::AverageValue(5052),
-        ),
-        (
-            "per replica, overflow",
-            1,
-            &[],
-            &[i64::MAX],
-            Target::AverageValue(1),
-            TENTH,
-            MOST_REPLICAS,
-            Current::AverageValue(i64::MAX),
-        ),
-        (
-            "per replica, huge target",
-            1,
-            &[],
-            &[i64::MAX],
-            Target::AverageValue(i64::MAX),
-            TENTH,
-            1,
-            Current::AverageValue(i64::MAX),
-        ),
-        (
-            "per replica, below 0 is taken for an overflow",
-            1,
-            &[],
-            &[-1],
-            Target::AverageValue(1000),
-            TENTH,
-            MOST_REPLICAS,
-            Current::AverageValue(i64::MAX),
-        ),
-        (
-            "per replica, nothing there yet",
-            0,
-            &[],
-            &[2500],
-            Target::AverageValue(1000),
-            TENTH,
-            3,
-            Current::AverageValue(2500),
-        ),
-    ];
-    for (name, current, pods, series, target, tolerance, replicas, usage) in cases {
-        let got = whole_case(*current, pods, series, *target, *tolerance);
+    for row in table(WHOLE) {
+        let got = whole_case(
+            row[1].parse().unwrap(),
+            &fleet(row[2]),
+            &numbers(row[3]),
+            Target::Value(numbers(row[4])[0]),
+            tolerances(row[5]),
+        );
+        let want = numbers(row[6]);
         let want = Proposal {
-            replicas: *replicas,
-            current: *usage,
+            replicas: want[0] as u32,
+            current: Current::Value(want[1]),
         };
-        assert_eq!(got, Ok(want), "{name}");
+        assert_eq!(got, Ok(want), "{}", row[0]);
+    }
+    for row in table(SHARED) {
+        let got = whole_case(
+            row[1].parse().unwrap(),
+            &[],
+            &numbers(row[2]),
+            Target::AverageValue(numbers(row[3])[0]),
+            tolerances(row[4]),
+        );
+        let want = numbers(row[5]);
+        let want = Proposal {
+            replicas: want[0] as u32,
+            current: Current::AverageValue(want[1]),
+        };
+        assert_eq!(got, Ok(want), "per replica: {}", row[0]);
     }
 }
 
