@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-const CORES: [&str; 4] = ["flow", "pick", "capacity", "engine"];
+const CORES: [&str; 5] = ["flow", "pick", "capacity", "hpa", "engine"];
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -51,7 +51,7 @@ fn a_core_knows_nothing_but_units() {
 fn nothing_but_the_binary_brings_two_verbs_together() {
     let verbs: [(&str, &[&str]); 4] = [
         ("route", &["flow", "pick", "gateway"]),
-        ("scale", &["capacity", "collect", "autoscaler"]),
+        ("scale", &["capacity", "hpa", "collect", "autoscaler"]),
         ("prove", &["engine", "modelserver", "load"]),
         ("local", &["apiserver", "cluster"]),
     ];
@@ -84,6 +84,7 @@ fn a_core_reads_no_clock_file_environment_or_global_random_source() {
         "route/flow",
         "route/pick",
         "scale/capacity",
+        "scale/hpa",
         "prove/engine",
     ] {
         let mut files = Vec::new();

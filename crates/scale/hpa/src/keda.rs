@@ -1,0 +1,367 @@
+//! KEDA's half of a ScaledObject: activation, cooldown, fallback, and the HPA
+//! that it generates for the rest.
+//!
+//! Two loops share a ScaledObject. [`poll`] runs every
+//! [`ScaledObject::polling_interval`] and moves the target between its resting
+//! number and its first replica; the generated HPA ([`hpa_of`]) asks KEDA's
+//! metrics server ([`metric`]) in each of its own passes and does the rest.
+//! Facts are those of KEDA 2.21. `scalingModifiers` formulas are not modelled.
+
+mod scaler;
+
+pub use scaler::{Answer, milli, prometheus};
+
+use crate::spec::{Behavior, Metric, Select, Spec, Target};
+use std::time::Duration;
+use units::Instant;
+
+/// A ScaledObject after its defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScaledObject {
+    /// `pollingInterval`.
+    pub polling_interval: Duration,
+    /// `cooldownPeriod`: rest only so long after the last activity.
+    pub cooldown: Duration,
+    /// `initialCooldownPeriod`: rest only so long after `created` when there
+    /// was never activity.
+    pub initial_cooldown: Duration,
+    /// `idleReplicaCount`.
+    pub idle_replicas: Option<u32>,
+    /// `minReplicaCount`.
+    pub min_replicas: u32,
+    /// `maxReplicaCount`.
+    pub max_replicas: u32,
+    /// `triggers`.
+    pub triggers: Vec<Trigger>,
+    /// `fallback`.
+    pub fallback: Option<Fallback>,
+    /// `advanced.horizontalPodAutoscalerConfig.behavior`, after the API
+    /// server's defaults.
+    pub behavior: Option<Behavior>,
+    /// The annotations that pause it.
+    pub pause: Pause,
+    /// `metadata.creationTimestamp`.
+    pub created: Instant,
+}
+
+impl ScaledObject {
+    /// KEDA's defaults with these triggers.
+    #[must_use]
+    pub fn new(triggers: Vec<Trigger>, created: Instant) -> Self {
+        Self {
+            polling_interval: Duration::from_secs(30),
+            cooldown: Duration::from_secs(300),
+            initial_cooldown: Duration::ZERO,
+            idle_replicas: None,
+            min_replicas: 0,
+            max_replicas: 100,
+            triggers,
+            fallback: None,
+            behavior: None,
+            pause: Pause::default(),
+            created,
+        }
+    }
+
+    /// Where the target rests while nothing is active.
+    #[must_use]
+    pub fn resting(&self) -> u32 {
+        self.idle_replicas.unwrap_or(self.min_replicas)
+    }
+}
+
+/// A trigger with an external metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trigger {
+    /// Name of the metric in the generated HPA, such as `s0-prometheus`.
+    pub metric: String,
+    /// Target of the metric.
+    pub threshold: f64,
+    /// Active strictly above it.
+    pub activation_threshold: f64,
+    /// `metricType`: whether the threshold is per replica (`AverageValue`, the
+    /// default) or for the whole.
+    pub per_replica: bool,
+}
+
+impl Trigger {
+    /// A trigger per replica that any value above 0 activates.
+    #[must_use]
+    pub fn new(metric: impl Into<String>, threshold: f64) -> Self {
+        Self {
+            metric: metric.into(),
+            threshold,
+            activation_threshold: 0.0,
+            per_replica: true,
+        }
+    }
+}
+
+/// `fallback`: what to report once a trigger failed too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// More failures in a row than these.
+    pub failure_threshold: u32,
+    /// Replicas wanted then.
+    pub replicas: u32,
+    /// How they meet the replicas that are there.
+    pub behavior: FallbackBehavior,
+}
+
+/// `fallback.behavior`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FallbackBehavior {
+    /// The fallback's number.
+    Static,
+    /// What the target has.
+    CurrentReplicas,
+    /// The larger of both.
+    CurrentReplicasIfHigher,
+    /// The smaller of both.
+    CurrentReplicasIfLower,
+}
+
+/// The annotations that stop KEDA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pause {
+    /// `autoscaling.keda.sh/paused`: no poll acts.
+    pub all: bool,
+    /// `autoscaling.keda.sh/paused-scale-in`.
+    pub scale_in: bool,
+    /// `autoscaling.keda.sh/paused-scale-out`.
+    pub scale_out: bool,
+}
+
+/// What earlier polls left; the caller owns it, one for each ScaledObject.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// `status.lastActiveTime`.
+    pub last_active: Option<Instant>,
+    /// Failures in a row of each trigger, in their order.
+    failures: Vec<u32>,
+}
+
+impl State {
+    /// Failures in a row of the trigger at `index`.
+    #[must_use]
+    pub fn failures(&self, index: usize) -> u32 {
+        self.failures.get(index).copied().unwrap_or(0)
+    }
+
+    fn count(&mut self, object: &ScaledObject, index: usize, failed: bool) -> u32 {
+        self.failures.resize(object.triggers.len(), 0);
+        let Some(count) = self.failures.get_mut(index) else {
+            return 0;
+        };
+        *count = if failed { count.saturating_add(1) } else { 0 };
+        *count
+    }
+}
+
+/// The target as KEDA sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// `spec.replicas`.
+    pub replicas: u32,
+    /// Pods that are running and ready.
+    pub ready: u32,
+}
+
+/// What a poll decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// `spec.replicas` to write, if it changes.
+    pub replicas: Option<u32>,
+    /// The condition Active.
+    pub active: Activity,
+    /// The condition Ready.
+    pub ready: Health,
+    /// The condition Fallback: some trigger failed too often.
+    pub fallback: bool,
+}
+
+/// Reason of the condition Active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Some trigger is active.
+    ScalerActive,
+    /// None is.
+    ScalerNotActive,
+    /// None is, but one was a short time ago.
+    ScalerCooldown,
+    /// Nothing was asked.
+    Paused,
+}
+
+/// Reason of the condition Ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Ready is True.
+    ScaledObjectReady,
+    /// Ready is Unknown: some triggers are active, others failed.
+    PartialTriggerError,
+    /// Ready is False: no trigger is active and some failed.
+    TriggerError,
+}
+
+/// One turn of the activation loop. `answers` are those of the triggers in
+/// their order; one that is absent failed.
+pub fn poll(object: &ScaledObject, state: &mut State, workload: Workload, answers: &[Answer], now: Instant) -> Poll {
+    let mut decided = Poll {
+        replicas: None,
+        active: Activity::Paused,
+        ready: Health::ScaledObjectReady,
+        fallback: false,
+    };
+    if object.pause.all {
+        return decided;
+    }
+    let absent = Answer::Failed(String::new());
+    let (mut active, mut failed) = (false, false);
+    for (i, trigger) in object.triggers.iter().enumerate() {
+        let answer = answers.get(i).unwrap_or(&absent);
+        match metric(object, state, i, answer, workload) {
+            Ok(Reported { fallback: true, .. }) => {
+                active = true;
+                decided.fallback = true;
+            }
+            Ok(_) => active |= matches!(answer, Answer::Value(v) if *v > trigger.activation_threshold),
+            Err(_) => failed = true,
+        }
+    }
+    let current = workload.replicas;
+    if active {
+        decided.active = Activity::ScalerActive;
+        if current == 0 || (object.idle_replicas.is_some() && current < object.min_replicas) {
+            if !object.pause.scale_out {
+                decided.replicas = Some(object.min_replicas.max(1));
+                state.last_active = Some(now);
+            }
+        } else if failed {
+            // Activity with an error does not count for the cooldown.
+            decided.ready = Health::PartialTriggerError;
+        } else {
+            state.last_active = Some(now);
+        }
+        return decided;
+    }
+    decided.active = Activity::ScalerNotActive;
+    if failed && object.fallback.is_some_and(|fallback| fallback.replicas != 0) {
+        // Resting at 0 would stop the HPA, and the fallback with it.
+    } else if failed && object.fallback.is_none() {
+        decided.ready = Health::TriggerError;
+    } else if object.idle_replicas.is_some_and(|idle| current > idle) || (current > 0 && object.min_replicas == 0) {
+        if !object.pause.scale_in {
+            rest(object, state, &mut decided, current, now);
+        }
+    } else if object.idle_replicas.is_none() && current < object.min_replicas {
+        decided.replicas = Some(object.min_replicas);
+    }
+    decided
+}
+
+fn rest(object: &ScaledObject, state: &State, decided: &mut Poll, current: u32, now: Instant) {
+    let over = match state.last_active {
+        Some(last) => now.since(last) > object.cooldown,
+        None => now.since(object.created) > object.initial_cooldown,
+    };
+    if over {
+        let resting = object.resting();
+        decided.replicas = (resting != current).then_some(resting);
+    } else {
+        decided.active = Activity::ScalerCooldown;
+    }
+}
+
+/// What KEDA's metrics server tells the HPA of a trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// The value, in thousandths.
+    pub milli: i64,
+    /// Whether the fallback made it.
+    pub fallback: bool,
+}
+
+/// What the metrics server answers for the trigger at `index`, and the same
+/// count of failures that a poll keeps: each request is one.
+///
+/// # Errors
+/// What the trigger said, while it failed no more often than the fallback
+/// allows, or for good without one; also when a fallback for the whole has no
+/// ready replica to divide by.
+pub fn metric(
+    object: &ScaledObject,
+    state: &mut State,
+    index: usize,
+    answer: &Answer,
+    workload: Workload,
+) -> Result<Reported, String> {
+    let why = match answer {
+        Answer::Value(value) => {
+            state.count(object, index, false);
+            return Ok(Reported {
+                milli: milli(*value),
+                fallback: false,
+            });
+        }
+        Answer::Failed(why) => why.clone(),
+    };
+    let failures = state.count(object, index, true);
+    let (Some(fallback), Some(trigger)) = (object.fallback, object.triggers.get(index)) else {
+        return Err(why);
+    };
+    if failures <= fallback.failure_threshold {
+        return Err(why);
+    }
+    let replicas = match fallback.behavior {
+        FallbackBehavior::Static => fallback.replicas,
+        FallbackBehavior::CurrentReplicas => workload.replicas,
+        FallbackBehavior::CurrentReplicasIfHigher => fallback.replicas.max(workload.replicas),
+        FallbackBehavior::CurrentReplicasIfLower => fallback.replicas.min(workload.replicas),
+    };
+    let mut replicas = f64::from(replicas);
+    if !trigger.per_replica {
+        if workload.ready == 0 {
+            return Err(format!(
+                "error performing fallback: no ready replica to divide by ({why})"
+            ));
+        }
+        replicas /= f64::from(workload.ready);
+    }
+    // The threshold as the generated HPA carries it.
+    let threshold = milli(trigger.threshold) as f64 / 1000.0;
+    Ok(Reported {
+        milli: (threshold * 1000.0 * replicas) as i64,
+        fallback: true,
+    })
+}
+
+/// The HPA that KEDA generates: at least 1 replica, one external metric for
+/// each trigger, and a pause as a direction that is disabled.
+#[must_use]
+pub fn hpa_of(object: &ScaledObject, namespace: &str) -> Spec {
+    let metrics = object.triggers.iter().map(|trigger| {
+        let threshold = milli(trigger.threshold);
+        let target = if trigger.per_replica {
+            Target::AverageValue(threshold)
+        } else {
+            Target::Value(threshold)
+        };
+        Metric::external(trigger.metric.clone(), target)
+    });
+    let mut behavior = object.behavior.clone();
+    if object.pause.scale_in {
+        behavior.get_or_insert_default().down.select = Select::Disabled;
+    }
+    if object.pause.scale_out {
+        behavior.get_or_insert_default().up.select = Select::Disabled;
+    }
+    Spec {
+        namespace: namespace.to_owned(),
+        behavior,
+        ..Spec::new(object.min_replicas.max(1), object.max_replicas, metrics.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;
