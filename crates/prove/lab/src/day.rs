@@ -236,8 +236,12 @@ impl Day {
     /// Replicas that each step of [`STEP`] seconds needs.
     #[must_use]
     pub fn need(&self) -> Vec<u32> {
-        self.work
-            .chunks(STEP)
+        Self::need_of(&self.work)
+    }
+
+    /// The same of any stretch of work, second by second.
+    pub(crate) fn need_of(work: &[f64]) -> Vec<u32> {
+        work.chunks(STEP)
             .map(|step| {
                 let mean = step.iter().sum::<f64>() / step.len() as f64;
                 // The cast saturates; a need is small and not negative.

@@ -6,4 +6,5 @@ pub mod optimum;
 pub mod policy;
 mod random;
 pub mod run;
+pub mod scoreboard;
 mod world;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 /// What a policy sees at a second.
 #[derive(Debug)]
 pub struct Sight<'a> {
-    /// Second of the day, from 0.
+    /// Seconds since the policy began.
     pub second: u64,
     /// Replicas that serve.
     pub ready: u32,
@@ -21,9 +21,17 @@ pub struct Sight<'a> {
     pub waiting: f64,
     /// How long the oldest of it has waited, seconds.
     pub oldest_wait_s: u64,
+    /// Replica-seconds of one request, on average.
+    pub work_per_request: f64,
 }
 
 impl Sight<'_> {
+    /// Requests that wait.
+    #[must_use]
+    pub fn requests_waiting(&self) -> f64 {
+        self.waiting / self.work_per_request
+    }
+
     /// Replicas asked for: those that serve and those that start.
     #[must_use]
     pub fn asked_for(&self) -> u32 {
@@ -50,16 +58,23 @@ pub struct Outcome {
     pub most: u32,
 }
 
-/// Runs `policy` through `day`, with the replicas of its first step ready at
-/// the beginning and a limit of `may_wait_s` on the wait for a replica.
+/// Seconds before the day in which a policy learns and nothing is counted:
+/// the last of the day, as if it were the day before.
+const WARM_UP: usize = 3 * 3_600;
+
+/// Runs `policy` through `day`, with the replicas that are needed at its
+/// beginning ready and a limit of `may_wait_s` on the wait for a replica.
 pub fn run(day: &Day, startup_s: u64, may_wait_s: u64, most: u32, policy: &mut dyn Policy) -> Outcome {
-    let first = day.need().first().copied().unwrap_or(1).max(1);
+    let warm_up = WARM_UP.min(day.work.len());
+    let before = &day.work[day.work.len() - warm_up..];
+    let first = Day::need_of(before).first().copied().unwrap_or(1).max(1);
     let mut fleet = Fleet::of(first, startup_s);
     let mut backlog = Backlog::default();
     let (mut arrived_last, mut served_last) = (0.0, 0.0);
     let (mut total, mut late) = (0.0, 0.0);
     let mut outcome = Outcome::default();
-    for (second, work) in day.work.iter().enumerate() {
+    for (second, work) in before.iter().chain(&day.work).enumerate() {
+        let counted = second >= warm_up;
         let second = second as u64;
         fleet.advance(second);
         let sight = Sight {
@@ -70,24 +85,27 @@ pub fn run(day: &Day, startup_s: u64, may_wait_s: u64, most: u32, policy: &mut d
             served: served_last,
             waiting: backlog.total(),
             oldest_wait_s: backlog.oldest_s(second),
+            work_per_request: day.work_per_request,
         };
         let before = sight.asked_for();
         let target = policy.replicas(&sight).clamp(1, most);
         if target != before {
-            outcome.actions += 1;
+            outcome.actions += u32::from(counted);
             fleet.set(target, second);
         }
         backlog.arrive(second, *work);
         let served = backlog.serve(second, f64::from(fleet.ready), may_wait_s);
-        total += work;
-        late += served.late;
         arrived_last = *work;
         served_last = served.work;
-        outcome.replica_seconds += f64::from(fleet.paid());
-        outcome.most = outcome.most.max(fleet.paid());
+        if counted {
+            total += work;
+            late += served.late;
+            outcome.replica_seconds += f64::from(fleet.paid());
+            outcome.most = outcome.most.max(fleet.paid());
+        }
     }
     // What still waits at the end was not served in time either, unless it only just came.
-    late += backlog.late_at(day.work.len() as u64, may_wait_s);
-    outcome.attainment = if total > 0.0 { 1.0 - late / total } else { 1.0 };
+    late += backlog.late_at((warm_up + day.work.len()) as u64, may_wait_s);
+    outcome.attainment = if total > 0.0 { (1.0 - late / total).max(0.0) } else { 1.0 };
     outcome
 }

@@ -139,7 +139,7 @@ fn steer(
             Some(demand) => demand.queued > 0 && load.oldest_wait() >= policy.queue_wait / 2,
             None => true,
         };
-        memory.note_up(full, policy, now);
+        memory.note_up(full, now);
         let before = targets.clone();
         targets.raise(said.needs, load, obstacles);
         return if *targets == before && obstacles.at_maximum.is_empty() && obstacles.not_starting.is_empty() {

@@ -207,6 +207,14 @@ impl<'a> Load<'a> {
         self.demand.and_then(|demand| demand.oldest_wait).unwrap_or_default()
     }
 
+    /// How much more than now is expected, as a factor of at least 1; known
+    /// where slots are.
+    pub(crate) fn growth(&self) -> Option<f64> {
+        let expected = self.expected.filter(|_| self.slots_known)?;
+        let busy = self.busy.filter(|busy| *busy > 0.0)?;
+        Some((expected.load / busy).max(1.0))
+    }
+
     /// Slots that serve now.
     pub(crate) fn ready_capacity(&self) -> f64 {
         self.stands

@@ -99,8 +99,8 @@ struct Floor {
 const NEARLY_EQUAL: f64 = 0.002;
 /// ... or by this one.
 const ABOUT_EQUAL: f64 = 0.03;
-/// How many down windows a scale-down has to prove right.
-const PROBATION: u32 = 20;
+/// How long a scale-down has to prove right, under a load that keeps steady.
+const PROBATION: Duration = Duration::from_secs(6 * 3_600);
 /// Time over which a shorter service time is believed.
 const SERVICE_FALLS_IN: Duration = Duration::from_secs(5);
 /// Time over which a longer service time is believed.
@@ -296,13 +296,12 @@ impl Memory {
     /// for such a load. A load that moves teaches nothing here: it may come and
     /// go, and that is what the forecast learns from. Replicas that are `full`
     /// prove more than an expectation, so the load may then differ more.
-    pub(crate) fn note_up(&mut self, full: bool, policy: &Policy, now: Instant) {
-        let probation = self.patience(policy) * PROBATION;
+    pub(crate) fn note_up(&mut self, full: bool, now: Instant) {
         let besides = if full { ABOUT_EQUAL } else { NEARLY_EQUAL };
         let (Some(down), Some(level)) = (self.last_down.take(), self.level) else {
             return;
         };
-        if now.since(down.at) <= probation
+        if now.since(down.at) <= PROBATION
             && let (Some(then), Some(now)) = (down.level, level.steady(besides))
             && (now - then).abs() <= then * level.tolerance(besides)
         {
@@ -365,7 +364,7 @@ mod tests {
     fn a_steady_load_that_did_not_fit_sets_a_floor_for_its_like() {
         let (mut memory, now) = steady(10.0);
         memory.note_down(32.0, now);
-        memory.note_up(true, &Policy::default(), now + Duration::from_secs(20));
+        memory.note_up(true, now + Duration::from_secs(20));
         assert_eq!(memory.floor(), 32.0);
         for second in 0..1800 {
             memory.note_level(5.0, now + Duration::from_secs(second));
@@ -380,7 +379,7 @@ mod tests {
         for second in 0..120 {
             memory.note_level(20.0, now + Duration::from_secs(second));
         }
-        memory.note_up(true, &Policy::default(), now + Duration::from_secs(120));
+        memory.note_up(true, now + Duration::from_secs(120));
         assert_eq!(memory.floor(), 0.0);
     }
 

@@ -130,10 +130,21 @@ fn kv_cache(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) 
         );
     };
     let limit = policy.kv_limit();
-    let above = kv.total > 0.0 && kv.total >= have.slots * limit - EPSILON;
-    let up = lasting(NAME, above, kv.total >= have.slots * policy.kv_cache_threshold);
-    let needs = kv.total / policy.kv_target();
-    let keep = kv.total / (limit * policy.after_down());
+    // Where it is known how the load grows, that says how much must be spare;
+    // else the spare share that is configured does.
+    let (needs, keep) = match kv_with_growth(load, policy, kv.total) {
+        Some(needs) => (needs, needs + policy.hysteresis * one_replica(load)),
+        None => (kv.total / policy.kv_target(), kv.total / (limit * policy.after_down())),
+    };
+    let above = match load.growth() {
+        Some(_) => needs > have.slots + EPSILON,
+        None => kv.total > 0.0 && kv.total >= have.slots * limit - EPSILON,
+    };
+    let up = lasting(
+        NAME,
+        above,
+        kv.total > 0.0 && kv.total >= have.slots * policy.kv_cache_threshold,
+    );
     let says = format!(
         "KV cache {} in use on average over all replicas (most {}); more is asked for from {} on",
         percent(kv.mean),
@@ -147,6 +158,12 @@ fn kv_cache(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) 
         format!("KV {} on average, {} at most", percent(kv.mean), percent(kv.max))
     });
     rule
+}
+
+/// Slots whose KV cache stays below what saturates when the load has grown as
+/// far as is expected.
+fn kv_with_growth(load: &Load<'_>, policy: &Policy, total: f64) -> Option<f64> {
+    Some(total * load.growth()? / policy.kv_cache_threshold)
 }
 
 fn waiting_inside(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> Rule {
@@ -226,9 +243,14 @@ fn slots(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> 
         };
         return rule(NAME, Verdict::Unknown, None, 0.0, says.to_owned());
     };
-    let needs = asked.max(load.expected.map_or(asked, |expected| expected.load));
-    let above = needs > have.slots + EPSILON;
+    // What is expected is known no better than to a part of a replica, and a
+    // queue that is gone at once is chance.
+    let waits = load.oldest_wait() >= policy.queue_wait / 2;
+    let expected = load.expected.map_or(asked, |expected| expected.load);
+    let above = expected > have.slots + policy.hysteresis * one_replica(load) || (waits && asked > have.slots + EPSILON);
     let urgent = asked > have.slots * FAR_TOO_MUCH || waits_long(load, policy);
+    let above = above || urgent && asked > have.slots;
+    let needs = asked.max(expected);
     let up = lasting(NAME, above, urgent);
     let keep = needs + policy.hysteresis * one_replica(load);
     let says = format!(

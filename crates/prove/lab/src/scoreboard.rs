@@ -1,0 +1,137 @@
+//! Every policy on every day at every start-up time, beside the optimum.
+
+use crate::day::{CEILING, Day, STEP};
+use crate::optimum;
+use crate::policy::{Hpa, Predecessor, Signal, Tidegate};
+use crate::run::{Policy, run};
+
+/// The policies that are compared, by the names in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contender {
+    /// HPA on CPU at 70 %.
+    HpaCpu,
+    /// HPA on requests waiting and running, at 70 % of the slots.
+    HpaInflight,
+    /// The predecessor's default and the HPA that follows it.
+    Predecessor,
+    /// KEDA on the same requests as `hpa-inflight`.
+    Keda,
+    /// Ours.
+    Tidegate,
+}
+
+impl Contender {
+    /// All of them, in the order of the table.
+    pub const ALL: [Self; 5] = [
+        Self::HpaCpu,
+        Self::HpaInflight,
+        Self::Predecessor,
+        Self::Keda,
+        Self::Tidegate,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HpaCpu => "hpa-cpu",
+            Self::HpaInflight => "hpa-inflight",
+            Self::Predecessor => "predecessor",
+            Self::Keda => "keda",
+            Self::Tidegate => "tidegate",
+        }
+    }
+
+    fn policy(self, rules: &Rules) -> Box<dyn Policy> {
+        let most = rules.most();
+        match self {
+            Self::HpaCpu => Box::new(Hpa::new(Signal::Cpu, most)),
+            Self::HpaInflight => Box::new(Hpa::new(Signal::InFlight, most)),
+            Self::Predecessor => Box::new(Predecessor::new(most)),
+            Self::Keda => Box::new(Hpa::new(Signal::Keda, most)),
+            Self::Tidegate => Box::new(Tidegate::new(rules.may_wait_s, most)),
+        }
+    }
+}
+
+/// What holds for all cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Replicas needed at the busiest time.
+    pub peak: u32,
+    /// Seconds a request may wait for a replica.
+    pub may_wait_s: u64,
+}
+
+impl Rules {
+    /// Replicas a policy may ask for: twice the peak, so that the bound hides no
+    /// overshoot and stands in nobody's way.
+    const fn most(&self) -> u32 {
+        self.peak.saturating_mul(2)
+    }
+}
+
+/// One policy on one day at one start-up time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// The day.
+    pub day: String,
+    /// Start-up time of a replica, seconds.
+    pub startup_s: u64,
+    /// The policy.
+    pub policy: &'static str,
+    /// Replica-hours paid for, starting ones included.
+    pub gpu_hours: f64,
+    /// Replica-hours of the optimum that covers every step.
+    pub optimum_gpu_hours: f64,
+    /// The former over the latter.
+    pub cost_ratio: f64,
+    /// Replica-hours of the work itself: what nobody can go below.
+    pub work_gpu_hours: f64,
+    /// Share of the work that waited no longer than allowed, 0 to 1.
+    pub attainment: f64,
+    /// Times the number of replicas asked for changed.
+    pub actions: u32,
+    /// Most replicas paid for at once.
+    pub most_replicas: u32,
+}
+
+/// One cell.
+#[must_use]
+pub fn cell(day: &Day, startup_s: u64, contender: Contender, rules: &Rules) -> Cell {
+    let optimum = optimum::replica_seconds(&day.need(), STEP as f64, startup_s as f64);
+    let mut policy = contender.policy(rules);
+    let outcome = run(day, startup_s, rules.may_wait_s, rules.most(), policy.as_mut());
+    Cell {
+        day: day.name.clone(),
+        startup_s,
+        policy: contender.as_str(),
+        gpu_hours: outcome.replica_seconds / 3600.0,
+        optimum_gpu_hours: optimum / 3600.0,
+        cost_ratio: outcome.replica_seconds / optimum.max(1.0),
+        work_gpu_hours: day.work.iter().sum::<f64>() / 3600.0,
+        attainment: outcome.attainment,
+        actions: outcome.actions,
+        most_replicas: outcome.most,
+    }
+}
+
+/// The assumptions, for people.
+#[must_use]
+pub fn assumptions(rules: &Rules) -> Vec<String> {
+    vec![
+        format!(
+            "optimum: the cheapest schedule, known in advance, that keeps every {STEP} s mean at or below {:.0} % of the \
+             capacity, start-up times paid; a policy that lets requests wait within the limit can be cheaper",
+            CEILING * 100.0
+        ),
+        format!(
+            "attainment: share of the work that waited at most {} s for a replica",
+            rules.may_wait_s
+        ),
+        "GPU-hours: one GPU per replica, paid for from the decision to start it until it is taken away".to_owned(),
+    ]
+}
+
+#[cfg(test)]
+mod tests;
