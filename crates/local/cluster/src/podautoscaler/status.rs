@@ -13,7 +13,8 @@ pub(super) fn of_outcome(autoscaler: &HorizontalPodAutoscaler, spec: &Spec, outc
     let metrics = specs.iter().zip(&outcome.statuses);
     let metrics: Vec<Value> = metrics.map(|(spec, current)| metric(spec, *current)).collect();
     let mut patch = json!({
-        "currentReplicas": outcome.current,
+        // The API leaves a zero out.
+        "currentReplicas": if outcome.current == 0 { Value::Null } else { json!(outcome.current) },
         "desiredReplicas": if outcome.computed { json!(outcome.desired) } else { json!(old.desired_replicas) },
         "currentMetrics": if metrics.is_empty() { Value::Null } else { Value::Array(metrics) },
         "conditions": conditions(autoscaler, &outcome.conditions(spec)),
