@@ -133,10 +133,12 @@ impl Controller {
         };
         let current = scale.replicas;
         let mut state = self.remembered(key, autoscaler);
-        let mut seen = Seen::default();
-        if ::hpa::needs_metrics(&spec, &state, current) {
-            seen = self.look(key, autoscaler, &scale.selector).await;
-        }
+        let looked = ::hpa::needs_metrics(&spec, &state, current);
+        let seen = if looked {
+            self.look(key, autoscaler, &scale.selector).await
+        } else {
+            Seen::default()
+        };
         let readings: Vec<Reading<'_>> = seen.readings.iter().map(metrics::Read::as_reading).collect();
         let view = View {
             spec_replicas: current,
@@ -158,7 +160,9 @@ impl Controller {
         }
         if let Some(known) = self.known.lock().get_mut(key) {
             known.state = state;
-            known.pods = seen.names;
+            if looked {
+                known.pods = seen.names;
+            }
         }
         self.tell(&about, &spec, &outcome);
         self.write(autoscaler, status::of_outcome(autoscaler, &spec, &outcome))

@@ -19,7 +19,8 @@ pub type Series = (BTreeMap<String, String>, i64);
 
 /// External metrics of this process, asked with the namespace, the metric and
 /// the selector. Series that the selector does not match are dropped, so the
-/// answer may hold more; an empty one is a metric that is not there.
+/// answer may hold more; an empty one is a metric that is not there. It is
+/// called on a task of the controllers and must not wait for anything.
 pub type ExternalMetrics = Arc<dyn Fn(&str, &str, &Selector) -> Vec<Series> + Send + Sync>;
 
 /// A reading that owns what it read.
