@@ -45,6 +45,7 @@ macro_rules! stories {
     };
 }
 
+mod autoscalers;
 mod conflicts;
 mod crds;
 mod defaults;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Case> {
     [
         verbs::stories(),
         patches::stories(),
+        autoscalers::stories(),
         conflicts::stories(),
         selectors::stories(),
         lists::stories(),

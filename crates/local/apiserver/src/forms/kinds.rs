@@ -6,6 +6,7 @@
 //! [`default`], then [`validate`].
 
 mod admission;
+mod autoscaler_checks;
 mod check;
 mod defaults;
 mod definition_checks;

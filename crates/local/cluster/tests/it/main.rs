@@ -11,6 +11,7 @@
     reason = "a test with its own main: panics are its failures, and what it prints is its report"
 )]
 
+mod autoscaling;
 mod world;
 
 use std::future::Future;
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let scenarios: [(&str, Scenario); 5] = [
+    let scenarios: [(&str, Scenario); 7] = [
         ("a_deployment_lives_and_leaves_nothing", || {
             Box::pin(a_deployment_lives_and_leaves_nothing())
         }),
@@ -68,6 +69,12 @@ fn main() -> ExitCode {
         ("what_lost_its_owner_goes", || Box::pin(what_lost_its_owner_goes())),
         ("a_pod_waits_for_a_node_that_fits", || {
             Box::pin(a_pod_waits_for_a_node_that_fits())
+        }),
+        ("an_autoscaler_follows_its_metric", || {
+            Box::pin(autoscaling::an_autoscaler_follows_its_metric())
+        }),
+        ("an_autoscaler_says_what_it_cannot_know", || {
+            Box::pin(autoscaling::an_autoscaler_says_what_it_cannot_know())
         }),
     ];
     let filter = Some(first).filter(|word| !word.starts_with('-')).unwrap_or_default();

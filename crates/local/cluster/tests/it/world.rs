@@ -5,7 +5,8 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use apiserver::{Options, Running};
-use cluster::{KubeletOptions, NodeSpec, run_controllers, run_kubelet};
+use cluster::podautoscaler::PodAutoscalerOptions;
+use cluster::{KubeletOptions, NodeSpec, run_controllers_with, run_kubelet};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
@@ -50,11 +51,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(PodAutoscalerOptions::default()).await
+    }
+
+    pub(crate) async fn with(autoscaling: PodAutoscalerOptions) -> Self {
         let listen = "127.0.0.1:0".parse().unwrap();
         let api = apiserver::serve(Options { listen, data_dir: None }).await.unwrap();
         let client = client(&api.address.to_string());
         let stop_controllers = CancellationToken::new();
-        let running = run_controllers(client.clone(), stop_controllers.clone());
+        let running = run_controllers_with(client.clone(), autoscaling, stop_controllers.clone());
         let controllers = tokio::spawn(async move { running.await.unwrap() });
         // Tests at the same time, of this or another checkout, keep out of each other's addresses.
         let port = u32::from(api.address.port());

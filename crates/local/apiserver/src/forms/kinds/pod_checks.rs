@@ -347,7 +347,7 @@ fn variable(variable: &Value, place: &str, found: &mut Found) {
 }
 
 /// Thousandths of an amount, if it is one.
-fn amount(value: &Value) -> Option<i128> {
+pub(super) fn amount(value: &Value) -> Option<i128> {
     match value {
         Value::String(text) => quantity::parse(text),
         Value::Number(number) => quantity::parse(&number.to_string()),
@@ -355,7 +355,7 @@ fn amount(value: &Value) -> Option<i128> {
     }
 }
 
-fn is_standard(resource: &str) -> bool {
+pub(super) fn is_standard(resource: &str) -> bool {
     matches!(resource, "cpu" | "memory" | "ephemeral-storage") || resource.starts_with("hugepages-")
 }
 

@@ -1,7 +1,7 @@
 //! What workloads, jobs, autoscalers and disruption budgets must be.
 
 use super::check::{Found, at_least, complain, immutable, labels, list, one_of, text};
-use super::pod_checks;
+use super::{autoscaler_checks, pod_checks};
 use crate::forms::{schema::Cause, selector::Labels, words};
 use serde_json::{Value, json};
 
@@ -30,7 +30,12 @@ pub(super) fn object(kind: &str, new: &Value, old: Option<&Value>, found: &mut F
         }
         "Job" => job(spec, "spec", found),
         "CronJob" => cron_job(spec, found),
-        "HorizontalPodAutoscaler" => autoscaler(spec, found),
+        "HorizontalPodAutoscaler" => {
+            autoscaler_checks::autoscaler(spec, old.map(|old| &old["spec"]), found);
+            for key in ["currentReplicas", "desiredReplicas"] {
+                at_least(&format!("status.{key}"), &new["status"][key], 0, found);
+            }
+        }
         "PodDisruptionBudget" => budget(spec, found),
         _ => {}
     }
@@ -316,99 +321,6 @@ fn cron_job(spec: &Value, found: &mut Found) {
         at_least(&format!("spec.{key}"), &spec[key], 0, found);
     }
     job(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", found);
-}
-
-fn autoscaler(spec: &Value, found: &mut Found) {
-    let (least, most) = (&spec["minReplicas"], &spec["maxReplicas"]);
-    at_least("spec.minReplicas", least, 1, found);
-    let most_number = most.as_i64().unwrap_or(0);
-    if most_number < 1 {
-        found.push(Cause::required("spec.maxReplicas", "must be set and greater than 0"));
-    }
-    if least.as_i64().is_some_and(|n| most_number < n) {
-        found.push(Cause::invalid(
-            "spec.maxReplicas",
-            most,
-            "must be greater than or equal to `minReplicas`",
-        ));
-    }
-    let target = &spec["scaleTargetRef"];
-    for key in ["kind", "name"] {
-        if text(&target[key]).is_empty() {
-            found.push(Cause::required(format!("spec.scaleTargetRef.{key}"), ""));
-        } else {
-            complain(
-                &format!("spec.scaleTargetRef.{key}"),
-                &target[key],
-                words::path_segment(text(&target[key])),
-                found,
-            );
-        }
-    }
-    for (position, metric) in list(&spec["metrics"]).iter().enumerate() {
-        self::metric(metric, &format!("spec.metrics[{position}]"), found);
-    }
-    if !text(&target["apiVersion"]).contains('/') {
-        let version = json!(text(&target["apiVersion"]));
-        found.push(Cause::invalid(
-            "spec.scaleTargetRef.apiVersion",
-            &version,
-            "apiVersion must specify API group",
-        ));
-    }
-}
-
-/// The sources of metrics and where each stands in a metric's specification.
-const METRICS: [(&str, &str); 5] = [
-    ("ContainerResource", "containerResource"),
-    ("External", "external"),
-    ("Object", "object"),
-    ("Pods", "pods"),
-    ("Resource", "resource"),
-];
-
-fn metric(metric: &Value, place: &str, found: &mut Found) {
-    let kind = text(&metric["type"]);
-    let Some((_, key)) = METRICS.iter().find(|(name, _)| *name == kind) else {
-        return one_of(
-            &format!("{place}.type"),
-            &metric["type"],
-            &METRICS.map(|(name, _)| name),
-            found,
-        );
-    };
-    let (source, place) = (&metric[*key], format!("{place}.{key}"));
-    if source.is_null() {
-        let detail = "must populate information for the given metric source";
-        return found.push(Cause::required(place, detail));
-    }
-    let target = &source["target"];
-    let unset = |keys: &[&str]| keys.iter().all(|key| target[*key].is_null());
-    if matches!(kind, "External" | "Object" | "Pods") {
-        if text(&source["metric"]["name"]).is_empty() {
-            found.push(Cause::required(
-                format!("{place}.metric.name"),
-                "must specify a metric name",
-            ));
-        }
-        if kind == "Pods" && unset(&["averageValue"]) {
-            found.push(Cause::required(
-                format!("{place}.target.averageValue"),
-                "must specify a positive target averageValue",
-            ));
-        } else if unset(&["value", "averageValue"]) {
-            let detail = "must set either a target value for metric or a per-pod target";
-            found.push(Cause::required(format!("{place}.target.averageValue"), detail));
-        }
-    } else {
-        if text(&source["name"]).is_empty() {
-            found.push(Cause::required(format!("{place}.name"), "must specify a resource name"));
-        }
-        if unset(&["averageUtilization", "averageValue"]) {
-            let detail = "must set either a target raw value or a target utilization";
-            found.push(Cause::required(format!("{place}.target.averageUtilization"), detail));
-        }
-    }
 }
 
 fn budget(spec: &Value, found: &mut Found) {
