@@ -40,6 +40,8 @@ pub struct ScaledObject {
     pub behavior: Option<Behavior>,
     /// The annotations that pause it.
     pub pause: Pause,
+    /// `autoscaling.keda.sh/force-activation`: active whatever the triggers say.
+    pub force_activation: bool,
     /// `metadata.creationTimestamp`.
     pub created: Instant,
 }
@@ -59,6 +61,7 @@ impl ScaledObject {
             fallback: None,
             behavior: None,
             pause: Pause::default(),
+            force_activation: false,
             created,
         }
     }
@@ -217,7 +220,7 @@ pub fn poll(object: &ScaledObject, state: &mut State, workload: Workload, answer
         return decided;
     }
     let absent = Answer::Failed(String::new());
-    let (mut active, mut failed) = (false, false);
+    let (mut active, mut failed) = (object.force_activation, false);
     for (i, trigger) in object.triggers.iter().enumerate() {
         let answer = answers.get(i).unwrap_or(&absent);
         match metric(object, state, i, answer, workload) {

@@ -88,6 +88,8 @@ fn activation_is_strict_and_brings_the_least() {
     object.idle_replicas = Some(0);
     assert_eq!(poll_at(&object, 0.0).replicas, None, "idle is below the minimum");
     assert_eq!(poll_at(&object, 9.0).replicas, Some(3));
+    object.force_activation = true;
+    assert_eq!(poll_at(&object, 0.0).replicas, Some(3));
     object.pause.scale_out = true;
     assert_eq!(poll_at(&object, 9.0).replicas, None);
     object.pause.all = true;
