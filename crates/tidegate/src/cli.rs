@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Say why something is as it is
     #[command(subcommand)]
     Why(Why),
+    /// Try policies in virtual time
+    #[command(subcommand)]
+    Lab(Lab),
     /// Work with fleet files
     #[command(subcommand)]
     Fleet(FleetCommand),
@@ -108,6 +111,13 @@ pub(crate) enum Why {
         #[arg(long, value_name = "DIR", default_value = ".tidegate")]
         data_dir: PathBuf,
     },
+}
+
+/// `tidegate lab`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Lab {
+    /// Compare scaling policies over whole days: what they pay beside the clairvoyant optimum, and whom they keep waiting
+    Scoreboard(crate::scoreboard::Args),
 }
 
 /// `tidegate fleet`.

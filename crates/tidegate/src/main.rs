@@ -6,12 +6,13 @@ mod cli;
 mod dashboard;
 mod fleet;
 mod logging;
+mod scoreboard;
 mod up;
 mod why;
 
 use anyhow::Context;
 use clap::Parser;
-use cli::{Cli, Command, FleetCommand};
+use cli::{Cli, Command, FleetCommand, Lab};
 use std::io::Write;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +63,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Why(question) => why::answer(question).await.map(|()| ExitCode::SUCCESS),
+        Command::Lab(Lab::Scoreboard(args)) => {
+            tokio::task::block_in_place(|| scoreboard::run(&args)).map(|()| ExitCode::SUCCESS)
+        }
         Command::Fleet(command) => fleet_command(command).map(|()| ExitCode::SUCCESS),
         Command::Crds => {
             for crd in api::crds() {

@@ -106,6 +106,10 @@ pub fn run(day: &Day, startup_s: u64, may_wait_s: u64, most: u32, policy: &mut d
     }
     // What still waits at the end was not served in time either, unless it only just came.
     late += backlog.late_at((warm_up + day.work.len()) as u64, may_wait_s);
-    outcome.attainment = if total > 0.0 { (1.0 - late / total).max(0.0) } else { 1.0 };
+    outcome.attainment = if total > 0.0 {
+        (1.0 - late / total).max(0.0)
+    } else {
+        1.0
+    };
     outcome
 }

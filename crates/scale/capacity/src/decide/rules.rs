@@ -247,7 +247,8 @@ fn slots(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> 
     // queue that is gone at once is chance.
     let waits = load.oldest_wait() >= policy.queue_wait / 2;
     let expected = load.expected.map_or(asked, |expected| expected.load);
-    let above = expected > have.slots + policy.hysteresis * one_replica(load) || (waits && asked > have.slots + EPSILON);
+    let above =
+        expected > have.slots + policy.hysteresis * one_replica(load) || (waits && asked > have.slots + EPSILON);
     let urgent = asked > have.slots * FAR_TOO_MUCH || waits_long(load, policy);
     let above = above || urgent && asked > have.slots;
     let needs = asked.max(expected);
