@@ -136,7 +136,7 @@ fn steer(
     }
     if let Some((reason, cause)) = &said.up {
         let full = match load.demand {
-            Some(demand) => demand.queued > 0 && load.oldest_wait() >= policy.queue_wait / 2,
+            Some(demand) => demand.queued > 0 && load.oldest_wait() >= policy.queue_wait,
             None => true,
         };
         memory.note_up(full, now);

@@ -41,6 +41,8 @@ const SCORED: f64 = 3_600.0;
 const MOVE: f64 = 30.0;
 /// What a load that was not provided for costs, as a multiple of providing for it.
 const SHORTAGE: f64 = 5.0;
+/// Room that is always kept, as a factor: a mean is only known so well.
+const LEAST: f64 = 1.04;
 /// Another follower must be cheaper by this factor to be followed instead.
 const CHEAPER: f64 = 0.99;
 
@@ -123,7 +125,7 @@ impl Forecast {
     #[must_use]
     pub fn expected(&self, outlook: &Outlook) -> Option<Expected> {
         let follower = self.followers.get(self.followed)?;
-        let growth = follower.growth.quantile(outlook.cover).min(outlook.most);
+        let growth = follower.growth.quantile(outlook.cover).min(outlook.most).max(LEAST);
         Some(Expected {
             load: follower.mean * growth,
             mean: follower.mean,
@@ -195,7 +197,7 @@ impl Follower {
         while self.past.len() > horizon + 1 {
             self.past.pop_front();
         }
-        let growth = self.growth.quantile(outlook.cover).min(outlook.most);
+        let growth = self.growth.quantile(outlook.cover).min(outlook.most).max(LEAST);
         let mut short = 0.0;
         if self.past.len() == horizon + 1
             && let Some(then) = self.past.front()

@@ -91,6 +91,9 @@ impl Level {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Floor {
+    /// How long it is heeded, and until when.
+    lasts: Duration,
+    until: Instant,
     capacity: f64,
     measure: f64,
 }
@@ -99,6 +102,8 @@ struct Floor {
 const NEARLY_EQUAL: f64 = 0.002;
 /// ... or by this one.
 const ABOUT_EQUAL: f64 = 0.03;
+/// How long a lesson is heeded before less is tried again.
+const LESSON: Duration = Duration::from_secs(1_800);
 /// How long a scale-down has to prove right, under a load that keeps steady.
 const PROBATION: Duration = Duration::from_secs(6 * 3_600);
 /// Time over which a shorter service time is believed.
@@ -296,16 +301,23 @@ impl Memory {
     /// for such a load. A load that moves teaches nothing here: it may come and
     /// go, and that is what the forecast learns from. Replicas that are `full`
     /// prove more than an expectation, so the load may then differ more.
-    pub(crate) fn note_up(&mut self, full: bool, now: Instant) {
+    pub(crate) fn note_up(&mut self, full: bool, at: Instant) {
         let besides = if full { ABOUT_EQUAL } else { NEARLY_EQUAL };
         let (Some(down), Some(level)) = (self.last_down.take(), self.level) else {
             return;
         };
-        if now.since(down.at) <= PROBATION
+        if at.since(down.at) <= PROBATION
             && let (Some(then), Some(now)) = (down.level, level.steady(besides))
             && (now - then).abs() <= then * level.tolerance(besides)
         {
+            // The same lesson again: it is heeded twice as long.
+            let again = self
+                .floor
+                .filter(|floor| (floor.measure - then).abs() <= then * level.tolerance(NEARLY_EQUAL));
+            let lasts = again.map_or(LESSON, |floor| (floor.lasts * 2).min(PROBATION));
             self.floor = Some(Floor {
+                lasts,
+                until: at + lasts,
                 capacity: down.capacity_before,
                 measure: then,
             });
@@ -313,9 +325,11 @@ impl Memory {
     }
 
     /// The capacity that the present load was seen to need.
-    pub(crate) fn floor(&self) -> f64 {
+    pub(crate) fn floor(&self, now: Instant) -> f64 {
         match (self.floor, self.level) {
-            (Some(floor), Some(level)) if level.slow >= floor.measure * (1.0 - level.tolerance(NEARLY_EQUAL)) => {
+            (Some(floor), Some(level))
+                if now <= floor.until && level.slow >= floor.measure * (1.0 - level.tolerance(NEARLY_EQUAL)) =>
+            {
                 floor.capacity
             }
             _ => 0.0,
@@ -365,11 +379,11 @@ mod tests {
         let (mut memory, now) = steady(10.0);
         memory.note_down(32.0, now);
         memory.note_up(true, now + Duration::from_secs(20));
-        assert_eq!(memory.floor(), 32.0);
+        assert_eq!(memory.floor(now), 32.0);
         for second in 0..1800 {
             memory.note_level(5.0, now + Duration::from_secs(second));
         }
-        assert_eq!(memory.floor(), 0.0);
+        assert_eq!(memory.floor(now), 0.0);
     }
 
     #[test]
@@ -380,7 +394,7 @@ mod tests {
             memory.note_level(20.0, now + Duration::from_secs(second));
         }
         memory.note_up(true, now + Duration::from_secs(120));
-        assert_eq!(memory.floor(), 0.0);
+        assert_eq!(memory.floor(now), 0.0);
     }
 
     #[test]

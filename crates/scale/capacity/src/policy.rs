@@ -18,7 +18,8 @@ pub struct Policy {
     /// Scale up when at least this share of the replicas is saturated, whatever the mean.
     pub saturated_share: f64,
     /// The share of the time for which the slots must cover what is asked for
-    /// by the time a replica that is started now serves.
+    /// by the time a replica that is started now serves, where that takes a
+    /// minute or more.
     pub growth_cover: f64,
     /// How far the load is assumed to grow in that time until that has been
     /// seen, as a factor.
@@ -143,8 +144,8 @@ impl Policy {
             (
                 "growthCover",
                 self.growth_cover,
-                (0.5..1.0).contains(&self.growth_cover),
-                "must be at least 0.5 and below 1",
+                (0.9..1.0).contains(&self.growth_cover),
+                "must be at least 0.9 and below 1",
             ),
             (
                 "growthAssumed",
@@ -182,12 +183,21 @@ impl Policy {
         self.kv_limit() * 0.9
     }
 
+    /// The share of the time to cover when a replica takes `horizon` to come: a
+    /// shortage is over as soon as one has come, so where they come quickly
+    /// more of them add up to the same time short, up to five times as many.
+    fn cover_for(&self, horizon: Duration) -> f64 {
+        const SLOW: f64 = 40.0;
+        let quicker = (SLOW / horizon.as_secs_f64().max(1.0)).clamp(1.0, 5.0);
+        1.0 - (1.0 - self.growth_cover) * quicker
+    }
+
     /// How far ahead to look when a replica takes `startup` to serve.
     pub(crate) fn outlook(&self, startup: Duration) -> Outlook {
         Outlook {
             horizon: startup + self.up_after,
             wait: self.queue_wait,
-            cover: self.growth_cover,
+            cover: self.cover_for(startup + self.up_after),
             assumed: self.growth_assumed,
             most: self.growth_most,
         }

@@ -46,7 +46,7 @@ pub(super) fn ask(load: &Load<'_>, targets: &Targets, policy: &Policy, memory: &
         slots(load, policy, have, lasting),
         queue_wait(load, policy, have),
     ];
-    all.push(lesson(memory, have));
+    all.push(lesson(memory, have, now));
     let mut said = Said {
         rules: Vec::new(),
         up: None,
@@ -253,7 +253,8 @@ fn slots(load: &Load<'_>, policy: &Policy, have: Have, lasting: Lasting<'_>) -> 
     let above = above || urgent && asked > have.slots;
     let needs = asked.max(expected);
     let up = lasting(NAME, above, urgent);
-    let keep = needs + policy.hysteresis * one_replica(load);
+    // What chance asks for in a moment is part of what is expected already.
+    let keep = if waits { needs } else { expected } + policy.hysteresis * one_replica(load);
     let says = format!(
         "{} slots asked for ({} busy, {} queued) of {} that serve or come; {}",
         number(asked),
@@ -339,8 +340,8 @@ fn waits_long(load: &Load<'_>, policy: &Policy) -> bool {
     load.queued() > 0 && load.oldest_wait() >= policy.queue_wait
 }
 
-fn lesson(memory: &Memory, have: Have) -> Rule {
-    let keep = memory.floor();
+fn lesson(memory: &Memory, have: Have, now: Instant) -> Rule {
+    let keep = memory.floor(now);
     let says = if keep > 0.0 {
         format!("such a load did not fit on less than {} slots before", number(keep))
     } else {

@@ -190,7 +190,7 @@ fn constant_load_settles_and_stays() {
 }
 
 #[test]
-fn constant_load_without_chance_tries_less_once_at_most() {
+fn constant_load_without_chance_hardly_ever_tries_less() {
     for case in 0..24_u64 {
         let rate = 0.5 + case as f64 * 4.1;
         let startup = Duration::from_secs([1, 5, 20, 60][case as usize % 4]);
@@ -198,9 +198,11 @@ fn constant_load_without_chance_tries_less_once_at_most() {
         world.by_chance = false;
         let changes = run(&mut world, 3600, |_| rate, 1);
         // A quarter of an hour to learn that nothing grows. Then one replica less
-        // may seem enough and, as fuller batches are slower, prove not to be: once.
+        // may seem enough and, as fuller batches are slower, prove not to be: once,
+        // with one too many while the way back takes a start-up time. It is tried
+        // again half an hour later, then an hour, and so on.
         let late: Vec<_> = changes.iter().filter(|(second, ..)| *second > 1500).collect();
-        assert!(late.len() <= 2, "{rate}/s, start-up {startup:?}: {changes:?}");
+        assert!(late.len() <= 6, "{rate}/s, start-up {startup:?}: {changes:?}");
     }
 }
 
