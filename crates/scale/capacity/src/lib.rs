@@ -26,6 +26,7 @@ mod load;
 mod memory;
 mod plan;
 mod policy;
+pub mod queueing;
 mod reason;
 mod view;
 mod words;
