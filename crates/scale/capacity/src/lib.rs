@@ -28,6 +28,7 @@ mod plan;
 mod policy;
 pub mod queueing;
 mod reason;
+pub mod saturation;
 mod view;
 mod words;
 
