@@ -11,7 +11,7 @@
 
 pub mod engine_args;
 pub mod percent;
-//pub mod tokens;
+pub mod tokens;
 
 /// Whose rules an analysis follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,9 @@ pub enum Mode {
 /// a little more than 0.1 in binary.
 pub(crate) const EDGE: f64 = 1e-9;
 
-/// A figure that can be worked with: a number, not negative.
+/// A figure that can be worked with: a number, not negative, and not so large
+/// that a sum of such would stop being one.
 pub(crate) fn usable(value: Option<f64>) -> Option<f64> {
-    value.filter(|value| value.is_finite() && *value >= 0.0)
+    const MOST: f64 = 1e15;
+    value.filter(|value| (0.0..=MOST).contains(value))
 }
