@@ -24,6 +24,7 @@ mod decide;
 mod explain;
 mod load;
 mod memory;
+pub mod optimize;
 mod plan;
 mod policy;
 pub mod queueing;

@@ -51,7 +51,8 @@ fn models_are_judged_as_published_or_better() {
     // Replicas as (KV, waiting); what the predecessor says; what we say; why
     // the two differ.
     let mixed = |hot: usize, cold: usize| [times(hot, 0.95, 9.0), times(cold, 0.10, 0.0)].concat();
-    let cases: [(Vec<(f64, f64)>, Says, Says, &str); 14] = [
+    type Case = (Vec<(f64, f64)>, Says, Says, &'static str);
+    let cases: [Case; 14] = [
         (vec![(0.75, 2.0), (0.76, 2.0)], Up, Up, ""),
         (vec![(0.20, 1.0), (0.30, 1.0), (0.25, 1.0)], Down, Down, ""),
         (vec![(0.85, 2.0), (0.50, 6.0), (0.90, 7.0)], Up, Up, ""),

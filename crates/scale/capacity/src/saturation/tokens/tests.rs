@@ -183,7 +183,7 @@ fn a_partial_scrape_takes_nothing_away() {
     one_of_four.variants[0].ready = 4;
     let theirs = once(Mode::AsPublished, &one_of_four);
     assert_eq!(theirs.supply, 320_000.0);
-    assert!((theirs.spare - 234_285.7143).abs() < 1e-3);
+    assert!((theirs.spare - 234_285.714_3).abs() < 1e-3);
     let ours = once(Mode::Guarded, &one_of_four);
     assert_eq!(
         (ours.supply, ours.demand, ours.spare, ours.coverage),
