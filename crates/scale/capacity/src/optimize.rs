@@ -13,5 +13,5 @@
 pub mod fair;
 pub mod gpus;
 pub mod inventory;
-//pub mod solve;
+pub mod solve;
 pub mod variants;

@@ -167,7 +167,7 @@ impl EngineArgs {
                     match inline.or_else(|| rest.next_if(|next| flag(next).is_none())) {
                         Some(value) if self.take(&name, value) => {}
                         Some(value) => {
-                            self.complain(format!("--{name} {value} cannot be read; the default is assumed"))
+                            self.complain(format!("--{name} {value} cannot be read; the default is assumed"));
                         }
                         None => self.complain(format!("--{name} has no value; the default is assumed")),
                     }
