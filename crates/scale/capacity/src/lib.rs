@@ -30,6 +30,7 @@ mod policy;
 pub mod queueing;
 mod reason;
 pub mod saturation;
+pub mod tuner;
 mod view;
 mod words;
 
