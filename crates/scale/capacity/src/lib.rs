@@ -32,6 +32,7 @@ mod reason;
 pub mod saturation;
 pub mod tuner;
 mod view;
+pub mod vote;
 mod words;
 
 pub use decide::{Decision, VariantDecision, decide};
