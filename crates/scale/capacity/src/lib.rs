@@ -30,6 +30,7 @@ mod policy;
 pub mod queueing;
 mod reason;
 pub mod saturation;
+pub mod throughput;
 pub mod tuner;
 mod view;
 pub mod vote;
