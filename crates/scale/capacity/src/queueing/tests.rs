@@ -127,6 +127,82 @@ fn the_published_sizings_come_out_in_the_published_mode() {
     assert_eq!(sizing.binding, Binding::Throughput);
 }
 
+/// A server sized and spread over replicas, as published: two models on two
+/// accelerators. There TTFT counts wait and prefill only.
+#[test]
+fn the_published_allocations_come_out_in_the_published_mode() {
+    struct Case {
+        batch: u32,
+        service: [f64; 3],
+        load: [f64; 2],
+        targets: [f64; 2],
+        per_minute: f64,
+        cost: f64,
+        // Replicas, cost, ITL, TTFT, share of the batch, most per minute.
+        published: (u32, f64, f64, f64, f64, f64),
+    }
+    let cases = [
+        Case {
+            batch: 128,
+            service: [14.0, 0.03, 0.001],
+            load: [512.0, 128.0],
+            targets: [500.0, 24.0],
+            per_minute: 1200.0,
+            cost: 40.0,
+            published: (6, 240.0, 22.3321, 36.8676, 0.075400, 230.552),
+        },
+        Case {
+            batch: 32,
+            service: [30.0, 0.12, 0.002],
+            load: [512.0, 256.0],
+            targets: [1000.0, 80.0],
+            per_minute: 240.0,
+            cost: 160.0,
+            published: (4, 640.0, 57.2443, 122.699, 0.461601, 76.4492),
+        },
+        Case {
+            batch: 64,
+            service: [20.0, 0.08, 0.0012],
+            load: [512.0, 256.0],
+            targets: [1000.0, 80.0],
+            per_minute: 240.0,
+            cost: 200.0,
+            published: (2, 400.0, 45.4819, 85.2031, 0.366517, 161.300),
+        },
+    ];
+    for case in cases {
+        let model = iteration(
+            case.batch,
+            10 * case.batch,
+            case.service,
+            case.load,
+            Averaging::AsPublished,
+        );
+        let answer = allocate(
+            &model,
+            &Ask {
+                rate: case.per_minute / 60.0,
+                tokens_per_second: None,
+                targets: Targets {
+                    ttft: Some(Target::mean(case.targets[0])),
+                    itl: Some(Target::mean(case.targets[1])),
+                    throughput: false,
+                },
+                min_replicas: 1,
+                replica_cost: case.cost,
+            },
+        )
+        .unwrap();
+        let (replicas, cost, itl, ttft, rho, most) = case.published;
+        assert_eq!((answer.replicas, answer.cost), (replicas, cost));
+        let each = answer.each.unwrap();
+        close("ITL", each.itl_ms, itl, 1e-4);
+        close("TTFT", each.wait_ms + each.prefill_ms, ttft, 1e-4);
+        close("rho", each.rho, rho, 1e-4);
+        close("most", answer.sizing.unwrap().there.throughput * 60.0, most, 1e-4);
+    }
+}
+
 /// Computed apart, by summing the chain state by state.
 #[test]
 fn the_older_service_times_follow_their_formulas() {

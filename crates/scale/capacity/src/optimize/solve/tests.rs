@@ -56,7 +56,7 @@ fn how(best_effort: BestEffort, delayed: bool, mode: Mode) -> How {
     }
 }
 
-/// A fleet like a predecessor's example: two classes, two models, one idle.
+/// A published example: two classes, two models, one server idle.
 fn fleet() -> Vec<Server> {
     vec![
         server(
@@ -150,6 +150,28 @@ fn what_is_left_goes_round() {
             how(BestEffort::PriorityExhaustive, delayed, Mode::Guarded),
         );
         assert_eq!(shown(&got), expected, "{delayed}");
+    }
+}
+
+#[test]
+fn a_published_fleet_on_few_gpus_gets_what_it_gets_there() {
+    let few = gpus(&[("A100", 2), ("H100", 4), ("G2", 2)]);
+    let cases = [
+        (BestEffort::None, false, ["p8 -", "f8 -"], 423.0),
+        (BestEffort::PriorityRoundRobin, false, ["p8 A100x2", "f8 -"], 503.0),
+        (BestEffort::RoundRobin, true, ["p8 A100x1", "f8 A100x1"], 503.0),
+        (BestEffort::RoundRobin, false, ["p8 A100x2", "f8 -"], 503.0),
+    ];
+    for (policy, delayed, [p8, f8], cost) in cases {
+        for mode in MODES {
+            let got = solve(&fleet(), &few, how(policy, delayed, mode));
+            assert_eq!(
+                shown(&got),
+                [p8, "p70 H100x2", f8, "f70 -", "idle G2x1"],
+                "{policy:?} {mode:?}"
+            );
+            assert!((got.cost - cost).abs() < 1e-9);
+        }
     }
 }
 
