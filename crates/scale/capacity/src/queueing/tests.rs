@@ -203,6 +203,17 @@ fn the_published_allocations_come_out_in_the_published_mode() {
     }
 }
 
+#[test]
+fn the_published_figures_of_the_older_service_times_come_out() {
+    let model = prefill_decode(4, [20.58, 0.41, 20.58, 0.041], [100.0, 128.0], Averaging::AsPublished).unwrap();
+    let seen = model.at(0.8 * model.max_rate()).unwrap();
+    close("throughput", seen.throughput, 1.118168, 1e-4);
+    close("wait", seen.wait_ms, 2090.97, 1e-4);
+    close("prefill", seen.prefill_ms, 35.2681, 1e-4);
+    close("ITL", seen.itl_ms, 22.0488, 1e-4);
+    close("rho", seen.rho, 0.79263, 1e-4);
+}
+
 /// Computed apart, by summing the chain state by state.
 #[test]
 fn the_older_service_times_follow_their_formulas() {
