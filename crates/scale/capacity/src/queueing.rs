@@ -32,7 +32,7 @@ pub use allocate::{Allocation, Ask, allocate};
 pub use latency::Performance;
 pub use size::{Binding, Sizing, Statistic, Target, Targets};
 
-use chain::Chain;
+use chain::{Chain, Departures};
 use std::fmt;
 
 /// Largest batch a model is solved for.
@@ -237,8 +237,7 @@ pub(crate) fn check(field: &'static str, value: f64, holds: bool, rule: &'static
 #[derive(Clone, Debug)]
 pub struct QueueModel {
     replica: Replica,
-    /// Requests per millisecond that leave a batch of 1, 2, ... `max_batch`.
-    rates: Vec<f64>,
+    departures: Departures,
 }
 
 impl QueueModel {
@@ -301,7 +300,10 @@ impl QueueModel {
                 "gives a service rate that is no number: a request must take some time, and not for ever",
             )?;
         }
-        Ok(Self { replica, rates })
+        Ok(Self {
+            replica,
+            departures: Departures::new(rates),
+        })
     }
 
     /// What was modelled.
@@ -313,7 +315,7 @@ impl QueueModel {
     /// The lowest rate sizing looks at, in requests per second.
     #[must_use]
     pub fn min_rate(&self) -> f64 {
-        RANGE_MARGIN * self.rates[0] * 1e3
+        RANGE_MARGIN * self.departures.single() * 1e3
     }
 
     /// The highest rate a replica stands, in requests per second: just below
@@ -322,7 +324,7 @@ impl QueueModel {
     pub fn max_rate(&self) -> f64 {
         // Where the batch slows requests down more than it shares, the full
         // batch is slower than one request, and the range must not be empty.
-        ((1.0 - RANGE_MARGIN) * self.full_rate() * 1e3).max(self.min_rate())
+        ((1.0 - RANGE_MARGIN) * self.departures.full() * 1e3).max(self.min_rate())
     }
 
     /// What happens at `rate` requests per second. Beyond
@@ -387,10 +389,6 @@ impl QueueModel {
             rate.is_normal() && rate > 0.0 && rate < 1e12,
             "must be requests per second above 0",
         )?;
-        Ok(Chain::solve(&self.rates, self.replica.max_queue, rate / 1e3))
-    }
-
-    fn full_rate(&self) -> f64 {
-        self.rates[self.rates.len() - 1]
+        Ok(Chain::solve(&self.departures, self.replica.max_queue, rate / 1e3))
     }
 }

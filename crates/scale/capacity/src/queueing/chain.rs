@@ -29,56 +29,92 @@ pub(crate) struct Chain {
 
 /// A term this much below the largest adds nothing to an f64.
 const NEGLIGIBLE: f64 = -745.0;
+/// Probabilities whose log is below this do not show in any sum of them.
+const UNSEEN: f64 = -45.0;
+/// Up to this ratio a geometric sum in closed form keeps enough digits.
+const CLOSED_FORM: f64 = 0.9995;
+
+/// Departures from batches of 1, 2, ...
+#[derive(Clone, Debug)]
+pub(crate) struct Departures {
+    /// Per millisecond; not empty, all positive.
+    rates: Vec<f64>,
+    /// Sum of the logs of the first 0, 1, 2, ... of them.
+    logs: Vec<f64>,
+}
+
+impl Departures {
+    /// Of batches of 1, 2, ...: per millisecond, all positive, at least one.
+    pub(crate) fn new(rates: Vec<f64>) -> Self {
+        let mut sum = 0.0;
+        let logs = std::iter::once(0.0)
+            .chain(rates.iter().map(|rate| {
+                sum += rate.ln();
+                sum
+            }))
+            .collect();
+        Self { rates, logs }
+    }
+
+    /// From a batch of one.
+    pub(crate) fn single(&self) -> f64 {
+        self.rates[0]
+    }
+
+    /// From a full batch.
+    pub(crate) fn full(&self) -> f64 {
+        self.rates[self.rates.len() - 1]
+    }
+}
 
 impl Chain {
-    /// `rates` per millisecond from batches of 1, 2, ...; not empty, all
-    /// positive, like `arrivals`.
-    pub(crate) fn solve(rates: &[f64], queue: u32, arrivals: f64) -> Self {
-        let full_rate = rates[rates.len() - 1];
+    /// The stationary state with `arrivals` per millisecond, above 0.
+    pub(crate) fn solve(departures: &Departures, queue: u32, arrivals: f64) -> Self {
+        let full_rate = departures.full();
         let log_arrivals = arrivals.ln();
-        let mut logs = Vec::with_capacity(rates.len() + 1);
-        let mut log = 0.0;
-        logs.push(log);
-        for rate in rates {
-            log += log_arrivals - rate.ln();
-            logs.push(log);
-        }
+        let mut head: Vec<f64> = departures
+            .logs
+            .iter()
+            .enumerate()
+            .map(|(n, log)| n as f64 * log_arrivals - log)
+            .collect();
+        let log_full = head[head.len() - 1];
         let log_ratio = log_arrivals - full_rate.ln();
-        let log_last = log + f64::from(queue) * log_ratio;
-        let top = logs.iter().copied().fold(log_last, f64::max);
+        let log_last = log_full + f64::from(queue) * log_ratio;
+        let top = head.iter().copied().fold(log_last, f64::max);
 
-        let batch = rates.len() as f64;
+        let batch = departures.rates.len() as f64;
         let mut total = 0.0;
-        let mut in_system = 0.0;
         let mut in_service = 0.0;
-        let mut departures = 0.0;
-        for (n, log) in logs.iter().enumerate() {
-            let weight = (log - top).exp();
-            total += weight;
-            in_system += n as f64 * weight;
-            in_service += n as f64 * weight;
+        let mut served = 0.0;
+        for (n, weight) in head.iter_mut().enumerate() {
+            *weight = (*weight - top).exp();
+            total += *weight;
+            in_service += n as f64 * *weight;
             if n > 0 {
-                departures += rates[n - 1] * weight;
+                served += departures.rates[n - 1] * *weight;
             }
         }
-        for (waiting, weight) in tail(log - top, log_ratio, queue).skip(1) {
-            total += weight;
-            in_system += (batch + waiting) * weight;
-            in_service += batch * weight;
-            departures += full_rate * weight;
-        }
+        let (waiting, mean_waiting) = behind(log_full - top, log_ratio, queue);
+        let in_system = in_service + batch * waiting + mean_waiting;
+        total += waiting;
+        in_service += batch * waiting;
+        served += full_rate * waiting;
         let log_total = top + total.ln();
+        for weight in &mut head {
+            *weight /= total;
+        }
         Self {
             arrivals,
             full_rate,
-            head: logs.iter().map(|log| (log - log_total).exp()).collect(),
-            log_full: log - log_total,
+            head,
+            log_full: log_full - log_total,
             log_ratio,
             queue,
             in_system: in_system / total,
             in_service: in_service / total,
             loss: (log_last - log_total).exp().min(1.0),
-            throughput: (departures / total).max(f64::MIN_POSITIVE),
+            throughput: (served / total).max(f64::MIN_POSITIVE),
         }
     }
 
@@ -118,7 +154,7 @@ impl Chain {
         let mut at_most = log_exactly.exp();
         let mut beyond = 0.0;
         let mut next = 1.0;
-        for (_, weight) in tail(self.log_full, self.log_ratio, self.queue - 1) {
+        for (_, weight) in tail(self.log_full, self.log_ratio, self.queue - 1, UNSEEN) {
             beyond += weight * at_most;
             log_exactly += log_due - f64::ln(next);
             at_most = (at_most + log_exactly.exp()).min(1.0);
@@ -153,11 +189,26 @@ impl Chain {
     }
 }
 
+/// Weight of all states in which somebody waits, and the same times how many.
+fn behind(log_full: f64, log_ratio: f64, queue: u32) -> (f64, f64) {
+    let ratio = log_ratio.exp();
+    if ratio <= CLOSED_FORM {
+        let (full, places) = (log_full.exp(), f64::from(queue));
+        let last = (places * log_ratio).exp();
+        let weight = full * ratio * (1.0 - last) / (1.0 - ratio);
+        let times = full * ratio * (1.0 - last * (1.0 + places * (1.0 - ratio))) / (1.0 - ratio).powi(2);
+        return (weight, times.max(0.0));
+    }
+    tail(log_full, log_ratio, queue, NEGLIGIBLE)
+        .skip(1)
+        .fold((0.0, 0.0), |(weight, times), (j, w)| (weight + w, times + j * w))
+}
+
 /// `(0, first), (1, first + step), ...` up to `last`, the logs made weights;
-/// cut short where a falling tail no longer counts.
-fn tail(first: f64, step: f64, last: u32) -> impl Iterator<Item = (f64, f64)> {
+/// cut short where a falling tail is below `least`.
+fn tail(first: f64, step: f64, last: u32, least: f64) -> impl Iterator<Item = (f64, f64)> {
     (0..=last)
         .map(move |j| (f64::from(j), first + f64::from(j) * step))
-        .take_while(move |(_, log)| step >= 0.0 || *log > NEGLIGIBLE)
+        .take_while(move |(_, log)| step >= 0.0 || *log > least)
         .map(|(j, log)| (j, log.exp()))
 }

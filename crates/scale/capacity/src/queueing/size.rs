@@ -7,8 +7,10 @@ use super::{Performance, QueueError, QueueModel, check};
 const STABLE_SHARE: f64 = 0.9;
 /// Points at which a curve that starts above its target is looked at.
 const GRID: u32 = 64;
-/// Halvings; more than an f64 can tell apart.
-const HALVINGS: u32 = 60;
+/// Steps of a search; a third of them halve the range.
+const STEPS: u32 = 120;
+/// How close, as a share, a rate is to the last one that holds.
+const PRECISION: f64 = 1e-9;
 /// A value this share above the target is still on it: computed figures.
 const TOLERANCE: f64 = 1e-12;
 
@@ -175,23 +177,26 @@ impl QueueModel {
                 "must have a percentile above 0 and below 1",
             )?;
         }
-        let holds = |rate: f64| Ok(load(rate, target)? <= 1.0 + TOLERANCE);
-        if holds(top)? {
+        let over = |rate: f64| Ok(load(rate, target)? - (1.0 + TOLERANCE));
+        let mut over_bad = over(top)?;
+        if over_bad <= 0.0 {
             return Ok(top);
         }
         let (mut good, mut bad) = (low, top);
-        if !holds(low)? {
+        let mut over_good = over(low)?;
+        if over_good > 0.0 {
             // Not what a queue usually does; look at the curve as it is.
             let mut found = None;
             for step in (1..GRID).rev() {
                 let rate = low + (top - low) * f64::from(step) / f64::from(GRID);
-                if holds(rate)? {
-                    found = Some(rate);
+                let there = over(rate)?;
+                if there <= 0.0 {
+                    found = Some((rate, there));
                     break;
                 }
-                bad = rate;
+                (bad, over_bad) = (rate, there);
             }
-            let Some(rate) = found else {
+            let Some((rate, there)) = found else {
                 let best = self.at(low)?;
                 return Err(QueueError::Unreachable {
                     field,
@@ -203,15 +208,37 @@ impl QueueModel {
                     },
                 });
             };
-            good = rate;
+            (good, over_good) = (rate, there);
         }
-        for _ in 0..HALVINGS {
-            let middle = 0.5 * (good + bad);
-            if holds(middle)? {
-                good = middle;
-            } else {
-                bad = middle;
+        // False position with the Illinois weights, which is quick on smooth
+        // curves; every third step halves, which is certain on any.
+        let mut last_held = None;
+        for step in 0..STEPS {
+            if bad - good <= PRECISION * bad {
+                break;
             }
+            let line = (good * over_bad - bad * over_good) / (over_bad - over_good);
+            let middle = if step % 3 != 2 && line > good && line < bad {
+                line
+            } else {
+                0.5 * (good + bad)
+            };
+            let there = over(middle)?;
+            if there <= 0.0 {
+                (good, over_good) = (middle, there);
+            } else {
+                (bad, over_bad) = (middle, there);
+            }
+            // An end that stays twice counts half, or it would stay for ever.
+            let held = there <= 0.0;
+            if last_held == Some(held) {
+                if held {
+                    over_bad *= 0.5;
+                } else {
+                    over_good *= 0.5;
+                }
+            }
+            last_held = Some(held);
         }
         Ok(good)
     }
