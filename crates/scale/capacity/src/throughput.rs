@@ -145,6 +145,8 @@ pub struct VariantThroughput {
 pub struct Throughput {
     /// Variants by name.
     pub variants: Vec<VariantThroughput>,
+    /// Replicas there and coming.
+    pub replicas: u32,
     /// What is ready.
     pub supply: f64,
     /// What is ready or coming.
@@ -238,6 +240,10 @@ pub fn analyze(
         ),
     };
     Throughput {
+        replicas: order
+            .iter()
+            .map(|variant| variant.ready.saturating_add(variant.pending))
+            .fold(0, u32::saturating_add),
         variants,
         supply,
         anticipated,

@@ -12,6 +12,9 @@
 //!
 //! An analyzer whose data are older than the window has no vote.
 
+mod opinions;
+#[cfg(test)]
+mod tests;
 use crate::words;
 use std::time::Duration;
 use units::Instant;
@@ -216,6 +219,3 @@ fn decide(current: u32, opinions: &[Opinion], ballots: &[Ballot]) -> (u32, Direc
     let said = format!("{replicas}: every analyzer can spare as many");
     (replicas, Direction::Down, said)
 }
-
-#[cfg(test)]
-mod tests;

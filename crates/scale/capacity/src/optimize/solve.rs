@@ -8,7 +8,9 @@
 //! exchanging: as long as another candidate of one server, or of two at once,
 //! serves more, or the same for less, it is taken. So of two servers as many are
 //! served as can be, at the least cost of serving those; of more, no exchange
-//! of two betters the answer. Fed back as what runs, it comes out again.
+//! of two betters the answer. Fed back as what runs, it comes out again. The
+//! work is bounded: with hundreds of servers short of GPUs the exchange may stop
+//! early, and goes on, only ever for the better, the next time.
 //!
 //! A move to another accelerator costs, beside the difference, a tenth of both
 //! allocations. The predecessor takes for the old one what happens to run;

@@ -74,6 +74,8 @@ pub struct Variant {
 /// How full the model is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Analysis {
+    /// Replicas that are ready, silent ones too.
+    pub ready: usize,
     /// Replicas with at least one figure.
     pub judged: usize,
     /// Replicas that should have spoken and did not, or only half.
@@ -195,6 +197,7 @@ fn guarded(at: &Thresholds, replicas: &[Replica], ready: usize) -> Analysis {
         n => format!(", {n} silent"),
     };
     Analysis {
+        ready: ready.max(replicas.len()),
         judged,
         silent,
         saturated,
@@ -240,6 +243,7 @@ fn published(at: &Thresholds, replicas: &[Replica]) -> Analysis {
     let count = u32::try_from(replicas.len()).unwrap_or(u32::MAX);
     let up = !replicas.is_empty() && (short_kv || short_waiting);
     Analysis {
+        ready: replicas.len(),
         judged: replicas.len(),
         silent: 0,
         saturated: figures.len() - healthy.len(),

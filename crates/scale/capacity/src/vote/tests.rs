@@ -131,6 +131,146 @@ fn old_data_have_no_vote() {
     assert_eq!(tally(4, &[old], WINDOW, now()).direction, Direction::Unknown);
 }
 
+/// From what replicas say to who gets which GPU.
+#[test]
+fn analyzers_vote_the_optimizer_spreads_and_the_limiter_grants() {
+    use crate::optimize::inventory::{Inventory, Stock};
+    use crate::optimize::{gpus, variants};
+    use crate::saturation::{Mode, percent, tokens};
+
+    // Two replicas of 80 000 tokens each, with 150 000 in use.
+    let replica = |name: &str| tokens::TokenReplica {
+        name: name.to_owned(),
+        cache: Some(100_000.0),
+        in_use: Some(75_000.0),
+        waiting: Some(0.0),
+        input: Some(500.0),
+        output: Some(100.0),
+    };
+    let view = tokens::TokenView {
+        model: "m".to_owned(),
+        namespace: "ns".to_owned(),
+        variants: vec![tokens::TokenVariant {
+            name: "v".to_owned(),
+            accelerator: Some("G".to_owned()),
+            gpus: 2,
+            cost: 10.0,
+            ready: 2,
+            pending: 0,
+            engine: None,
+            replicas: vec![replica("v-0"), replica("v-1")],
+        }],
+        queue: tokens::FrontQueue::Absent,
+    };
+    let mut memory = tokens::TokenMemory::default();
+    let by_tokens = tokens::analyze(
+        &tokens::TokenPolicy::default(),
+        Mode::Guarded,
+        &view,
+        &mut memory,
+        now(),
+    );
+    let shares: Vec<percent::Replica> = (0..2)
+        .map(|_| percent::Replica {
+            variant: "v".to_owned(),
+            kv: Some(0.75),
+            waiting: Some(0.0),
+        })
+        .collect();
+    let by_percent = percent::analyze(&percent::Thresholds::default(), Mode::Guarded, &shares, 2);
+
+    let opinion = |analyzer: &str, says| Opinion {
+        says,
+        ..wants(analyzer, 2, 2.0, 1.0)
+    };
+    let got = tally(
+        2,
+        &[
+            opinion("saturation", Says::from(&by_percent)),
+            opinion("tokens", Says::from(&by_tokens)),
+        ],
+        WINDOW,
+        now(),
+    );
+    assert_eq!((got.replicas, got.direction), (3, Direction::Up), "{:?}", got.votes);
+
+    let per_replica = by_tokens.variants[0].per_replica;
+    let offer = variants::Offer {
+        name: "v".to_owned(),
+        cost: 10.0,
+        per_replica,
+        current: 2,
+        min: 1,
+        max: 10,
+        step_up: None,
+        step_down: None,
+    };
+    let fit = variants::fit(&[offer], f64::from(got.replicas - 2) * per_replica, 0.0);
+    let claim = gpus::Claim {
+        namespace: "ns".to_owned(),
+        variant: "v".to_owned(),
+        accelerator: Some("G".to_owned()),
+        gpus_per_replica: 2,
+        current: 2,
+        target: fit.choices[0].replicas,
+        min: 1,
+        priority: 1,
+        weight: 1.0,
+        spare: 0.0,
+        cost: 10.0,
+    };
+    let inventory = Inventory::Known([("G".to_owned(), Stock { limit: 8, used: 6 })].into());
+    let grant = gpus::limit(
+        &[claim],
+        &inventory,
+        &gpus::Quotas::default(),
+        gpus::Fail::Closed,
+        Mode::Guarded,
+    );
+    assert_eq!((grant[0].replicas, grant[0].why.as_str()), (3, "2 GPUs for 1 more"));
+}
+
+#[test]
+fn an_analyzer_that_knows_nothing_says_so() {
+    use crate::saturation::{Mode, percent, tokens};
+    use crate::throughput;
+
+    let nothing = percent::analyze(&percent::Thresholds::default(), Mode::Guarded, &[], 2);
+    assert!(matches!(Says::from(&nothing), Says::Unknown { why } if why.contains("nothing is known")));
+    let view = tokens::TokenView {
+        model: "m".to_owned(),
+        namespace: "ns".to_owned(),
+        variants: Vec::new(),
+        queue: tokens::FrontQueue::Absent,
+    };
+    let empty = tokens::analyze(
+        &tokens::TokenPolicy::default(),
+        Mode::Guarded,
+        &view,
+        &mut tokens::TokenMemory::default(),
+        now(),
+    );
+    assert!(matches!(Says::from(&empty), Says::Unknown { .. }));
+    let view = throughput::ThroughputView {
+        namespace: "ns".to_owned(),
+        model: "m".to_owned(),
+        variants: Vec::new(),
+        arrivals: None,
+        waiting: None,
+        input: None,
+        output: None,
+        hit_rate: None,
+        itl_target_ms: None,
+    };
+    let empty = throughput::analyze(
+        &throughput::ThroughputPolicy::default(),
+        &view,
+        &mut throughput::ThroughputMemory::default(),
+        now(),
+    );
+    assert!(matches!(Says::from(&empty), Says::Unknown { why } if why.contains("not known")));
+}
+
 proptest! {
     #[test]
     fn up_if_any_down_if_all_and_never_below_the_floor(
