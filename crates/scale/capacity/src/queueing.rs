@@ -367,19 +367,44 @@ impl QueueModel {
     }
 
     /// The wait that `share` of the accepted requests (0.95: the 95th
-    /// percentile) do not exceed, in milliseconds.
+    /// percentile) do not exceed, in milliseconds; see
+    /// [`wait_beyond`](Self::wait_beyond).
     ///
     /// # Errors
     /// As [`at`](Self::at), and a share not between 0 and 1.
     pub fn wait_percentile(&self, rate: f64, share: f64) -> Result<f64, QueueError> {
+        let chain = self.chain_for(rate, share)?;
+        Ok(latency::percentile(share, |ms| chain.wait_beyond(ms)))
+    }
+
+    /// The time to the first token that `share` of the accepted requests do
+    /// not exceed, in milliseconds; see [`ttft_beyond`](Self::ttft_beyond).
+    ///
+    /// # Errors
+    /// As [`wait_percentile`](Self::wait_percentile).
+    pub fn ttft_percentile(&self, rate: f64, share: f64) -> Result<f64, QueueError> {
+        let chain = self.chain_for(rate, share)?;
+        Ok(latency::percentile(share, |ms| latency::ttft_beyond(self, &chain, ms)))
+    }
+
+    /// The time between tokens that `share` of the tokens do not exceed, in
+    /// milliseconds; see [`itl_beyond`](Self::itl_beyond).
+    ///
+    /// # Errors
+    /// As [`wait_percentile`](Self::wait_percentile).
+    pub fn itl_percentile(&self, rate: f64, share: f64) -> Result<f64, QueueError> {
+        let chain = self.chain_for(rate, share)?;
+        Ok(latency::percentile(share, |ms| latency::itl_beyond(self, &chain, ms)))
+    }
+
+    fn chain_for(&self, rate: f64, share: f64) -> Result<Chain, QueueError> {
         check(
             "percentile",
             share,
             share > 0.0 && share < 1.0,
             "must be above 0 and below 1",
         )?;
-        let chain = self.chain(rate)?;
-        Ok(chain.wait_percentile(share))
+        self.chain(rate)
     }
 
     pub(crate) fn chain(&self, rate: f64) -> Result<Chain, QueueError> {

@@ -162,31 +162,6 @@ impl Chain {
         }
         (beyond / self.accepted()).clamp(0.0, 1.0)
     }
-
-    /// The wait that `share` of the accepted requests do not exceed.
-    pub(crate) fn wait_percentile(&self, share: f64) -> f64 {
-        let within = 1.0 - share;
-        if self.wait_beyond(0.0) <= within {
-            return 0.0;
-        }
-        let mut high = 1.0 / self.full_rate;
-        for _ in 0..200 {
-            if self.wait_beyond(high) <= within {
-                break;
-            }
-            high *= 2.0;
-        }
-        let mut low = 0.0;
-        for _ in 0..60 {
-            let middle = 0.5 * (low + high);
-            if self.wait_beyond(middle) <= within {
-                high = middle;
-            } else {
-                low = middle;
-            }
-        }
-        high
-    }
 }
 
 /// Weight of all states in which somebody waits, and the same times how many.

@@ -161,3 +161,31 @@ pub(super) fn itl_beyond(model: &QueueModel, chain: &Chain, itl_ms: f64) -> f64 
     }
     if all > 0.0 { (slow / all).clamp(0.0, 1.0) } else { 0.0 }
 }
+
+/// The least time, in milliseconds, that is exceeded with at most the
+/// probability `1 - share`; `beyond` falls with the time.
+pub(super) fn percentile(share: f64, beyond: impl Fn(f64) -> f64) -> f64 {
+    const DOUBLINGS: u32 = 200;
+    const HALVINGS: u32 = 60;
+    let holds = |ms: f64| beyond(ms) <= 1.0 - share;
+    if holds(0.0) {
+        return 0.0;
+    }
+    let mut high = 1.0;
+    for _ in 0..DOUBLINGS {
+        if holds(high) {
+            break;
+        }
+        high *= 2.0;
+    }
+    let mut low = 0.0;
+    for _ in 0..HALVINGS {
+        let middle = 0.5 * (low + high);
+        if holds(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    high
+}

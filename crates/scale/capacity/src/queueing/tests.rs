@@ -226,6 +226,12 @@ fn a_percentile_is_stricter_than_a_mean() {
     assert_eq!(model.wait_percentile(model.min_rate(), 0.95).unwrap(), 0.0);
     let full = model.wait_percentile(model.max_rate(), 0.95).unwrap();
     close("tail", model.wait_beyond(model.max_rate(), full).unwrap(), 0.05, 1e-6);
+    // Percentiles and the shares beyond them say the same.
+    let top = sizing.rate;
+    close("TTFT", model.ttft_percentile(top, 0.95).unwrap(), 60.0, 1e-3);
+    let (itl, mean) = (model.itl_percentile(top, 0.95).unwrap(), model.at(top).unwrap().itl_ms);
+    assert!(itl > mean && model.itl_beyond(top, itl * 1.0001).unwrap() <= 0.05);
+    assert!(model.ttft_percentile(top, 1.0).is_err() && model.wait_percentile(top, f64::NAN).is_err());
     assert!(model.itl_beyond(rate(Target::mean(60.0)), 0.0).unwrap() > 0.999);
 }
 
