@@ -25,10 +25,16 @@ mod explain;
 pub mod forecast;
 mod load;
 mod memory;
+pub mod optimize;
 mod plan;
 mod policy;
+pub mod queueing;
 mod reason;
+pub mod saturation;
+pub mod throughput;
+pub mod tuner;
 mod view;
+pub mod vote;
 mod words;
 
 pub use decide::{Decision, VariantDecision, decide};

@@ -1,0 +1,17 @@
+//! The least cost that meets what is asked for.
+//!
+//! - [`variants`]: one model, capacity missing or spare: which of its variants
+//!   get or give replicas.
+//! - [`gpus`]: many models, GPUs that are really free: whose wishes come true,
+//!   under quotas, priorities and a fair share ([`fair`]); [`inventory`] reads
+//!   GPUs and their names off nodes and pods.
+//! - [`solve`]: many servers, each with candidates on several accelerators: one
+//!   for each, at the least cost of running and of moving.
+//!
+//! Same input, same answer: every order is total and ends with a name.
+
+pub mod fair;
+pub mod gpus;
+pub mod inventory;
+pub mod solve;
+pub mod variants;
