@@ -1,5 +1,5 @@
-//! Serves `/metrics`, and what stands behind it: `/variants`, `/decisions` and
-//! `/configuration`; and `/healthz` and `/readyz`, alone if wished.
+//! Serves `/metrics`, and what stands behind it: `/variants`, `/decisions`,
+//! `/configuration` and `/leader`; and `/healthz` and `/readyz`, alone if wished.
 
 use crate::Handle;
 use bytes::Bytes;
@@ -95,10 +95,16 @@ fn answer(
         ("/metrics", Pages::All) => (StatusCode::OK, text, handle.metrics_text()),
         ("/variants", Pages::All) => (StatusCode::OK, json, to_json(&handle.variants())),
         ("/decisions", Pages::All) => (StatusCode::OK, json, to_json(&handle.decisions())),
+        ("/leader", Pages::All) => {
+            let leader = serde_json::json!({"leads": handle.leads(), "leader": handle.leader()});
+            (StatusCode::OK, json, leader.to_string())
+        }
         ("/configuration", Pages::All) => (StatusCode::OK, json, to_json(&handle.configmaps())),
         (_, pages) => {
             let there = match pages {
-                Pages::All => "there is /metrics, /variants, /decisions, /configuration, /healthz and /readyz\n",
+                Pages::All => {
+                    "there is /metrics, /variants, /decisions, /configuration, /leader, /healthz and /readyz\n"
+                }
                 Pages::Health => "there is /healthz and /readyz\n",
             };
             (StatusCode::NOT_FOUND, text, there.to_owned())

@@ -52,8 +52,45 @@ pub struct Process {
     pub pod_namespace: Option<String>,
     /// `SATURATION_CONFIG_MAP_NAME`.
     pub saturation_config_map: Option<String>,
+    /// `LOG_LEVEL`, or the predecessor's number `V`.
+    pub log_level: Option<LogLevel>,
     /// `PROMETHEUS_*`.
     pub prometheus: Prometheus,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Errors only.
+    Error,
+    /// And warnings.
+    Warn,
+    /// And what happens.
+    Info,
+    /// And why.
+    Debug,
+    /// And everything else.
+    Trace,
+}
+
+fn log_level(text: &str) -> Result<LogLevel, String> {
+    match text {
+        "error" => Ok(LogLevel::Error),
+        "warn" => Ok(LogLevel::Warn),
+        "info" => Ok(LogLevel::Info),
+        "debug" => Ok(LogLevel::Debug),
+        "trace" => Ok(LogLevel::Trace),
+        other => Err(format!("is `{other}`: it must be error, warn, info, debug or trace")),
+    }
+}
+
+fn verbosity(text: &str) -> Result<LogLevel, String> {
+    match text.parse::<u8>() {
+        Ok(0..=2) => Ok(LogLevel::Info),
+        Ok(3..=4) => Ok(LogLevel::Debug),
+        Ok(_) => Ok(LogLevel::Trace),
+        Err(_) => Err(format!("is `{text}`: it must be a number, 0 or more")),
+    }
 }
 
 /// The `PROMETHEUS_*` settings.
@@ -230,6 +267,10 @@ impl Process {
             instance: from.string("CONTROLLER_INSTANCE"),
             pod_namespace: from.string("POD_NAMESPACE"),
             saturation_config_map: from.string("SATURATION_CONFIG_MAP_NAME"),
+            log_level: match from.read("LOG_LEVEL", log_level)? {
+                None => from.read("V", verbosity)?,
+                level => level,
+            },
             prometheus: Prometheus {
                 base_url: from.string("PROMETHEUS_BASE_URL"),
                 bearer_token: from.string("PROMETHEUS_BEARER_TOKEN"),
