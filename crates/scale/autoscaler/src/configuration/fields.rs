@@ -189,7 +189,7 @@ impl Fields {
     }
 
     /// Refuses what is left.
-    pub(super) fn finish(mut self) -> Result<(), ConfigError> {
+    pub(super) fn finish(&mut self) -> Result<(), ConfigError> {
         let Some((unknown, _)) = self.values.pop_first() else {
             return Ok(());
         };

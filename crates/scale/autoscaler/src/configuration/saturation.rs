@@ -121,8 +121,9 @@ fn entry(mut fields: Fields, base: &Saturation) -> Result<Saturation, ConfigErro
             ));
         }
     }
-    check(&fields, &read)?;
+    // A misspelt field first: it may be why the rest does not go together.
     fields.finish()?;
+    check(&fields, &read)?;
     Ok(read)
 }
 

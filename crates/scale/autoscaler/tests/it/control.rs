@@ -49,7 +49,7 @@ async fn an_override_acts_on_its_model_and_a_mistake_changes_nothing() {
         fleet.deployment(model, 1).await;
         fleet.variant(model, model, json!({})).await;
         let pod = fleet.pod(model, &format!("{model}-a")).await;
-        pod.tell(0.5, 4, 0);
+        pod.tell_of(model, 0.5, 4, 0);
         pods.push(pod);
     }
     let scaler = fleet.autoscaler(configured()).await;
@@ -136,7 +136,7 @@ async fn retention_costs_and_service_levels_come_from_their_maps() {
         fleet.variant(model, model, json!({"minReplicas": min})).await;
         for pod in ["a", "b"] {
             let pod = fleet.pod(model, &format!("{model}-{pod}")).await;
-            pod.tell(0.0, 0, 0);
+            pod.tell_of(model, 0.0, 0, 0);
             pods.push(pod);
         }
     }

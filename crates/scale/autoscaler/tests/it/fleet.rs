@@ -42,12 +42,17 @@ pub(crate) struct FakePod(Arc<parking_lot::Mutex<Option<String>>>);
 impl FakePod {
     /// What the page says from now on.
     pub(crate) fn tell(&self, kv: f64, running: u32, waiting: u32) {
+        self.tell_of("llama", kv, running, waiting);
+    }
+
+    /// The same of another model.
+    pub(crate) fn tell_of(&self, model: &str, kv: f64, running: u32, waiting: u32) {
         let page = format!(
             "# TYPE vllm:kv_cache_usage_perc gauge\n\
-             vllm:kv_cache_usage_perc{{engine=\"0\",model_name=\"llama\"}} {kv}\n\
-             vllm:num_requests_running{{engine=\"0\",model_name=\"llama\"}} {running}\n\
-             vllm:num_requests_waiting{{engine=\"0\",model_name=\"llama\"}} {waiting}\n\
-             vllm:generation_tokens_total{{engine=\"0\",model_name=\"llama\"}} 100\n"
+             vllm:kv_cache_usage_perc{{engine=\"0\",model_name=\"{model}\"}} {kv}\n\
+             vllm:num_requests_running{{engine=\"0\",model_name=\"{model}\"}} {running}\n\
+             vllm:num_requests_waiting{{engine=\"0\",model_name=\"{model}\"}} {waiting}\n\
+             vllm:generation_tokens_total{{engine=\"0\",model_name=\"{model}\"}} 100\n"
         );
         *self.0.lock() = Some(page);
     }
