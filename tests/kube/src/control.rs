@@ -8,20 +8,24 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use testkit::kube::{Access, Binaries, ControlPlane};
 use testkit::{Outcome, wait_for};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+mod objects;
+mod rights;
+mod story;
+
+pub use story::Story;
+
 /// How long the cluster may take for something that takes it a moment.
 const SOON: Duration = Duration::from_secs(30);
 /// The election's terms: short, so that a takeover can be waited for.
 const LEASE: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_millis(500);
-/// What a busy machine may add to a takeover.
-const SLACK: Duration = Duration::from_secs(3);
 
 /// A control plane with our manifests in it.
 #[derive(Debug)]
@@ -42,7 +46,11 @@ impl Cluster {
     /// # Errors
     /// When a part does not start, or a manifest is refused.
     pub async fn start(tidegate: PathBuf) -> Result<Self> {
-        let plane = ControlPlane::start(&testkit::kube::Options::default()).await?;
+        let options = testkit::kube::Options {
+            audit: true,
+            ..Default::default()
+        };
+        let plane = ControlPlane::start(&options).await?;
         let folder = tempfile::Builder::new().prefix("tidegate-control-").tempdir()?;
         let kubectl = Binaries::find()?.path("kubectl");
         let admin = |line: &str| testkit::kubectl(&kubectl, plane.kubeconfig(), line);
@@ -50,6 +58,11 @@ impl Cluster {
         let crds = tokio::process::Command::new(&tidegate).arg("crds").output().await?;
         let crds = String::from_utf8(crds.stdout)?;
         admin("apply -f -").input(crds).run().await?.success()?;
+        admin("apply -f -")
+            .input(objects::scaled_objects().to_string())
+            .run()
+            .await?
+            .success()?;
         admin("wait --for=condition=Established crd --all --timeout=30s")
             .run()
             .await?
@@ -77,6 +90,18 @@ impl Cluster {
             folder,
             applied,
         })
+    }
+
+    /// The program under test.
+    #[must_use]
+    pub fn tidegate(&self) -> &Path {
+        &self.tidegate
+    }
+
+    /// The control plane's audit log so far.
+    #[must_use]
+    pub fn audit(&self) -> String {
+        self.plane.audit()
     }
 
     /// kubectl as an administrator; its output.
@@ -289,298 +314,4 @@ async fn serve(listener: TcpListener, page: Arc<Mutex<String>>) {
 fn value(page: &str, series: &str) -> Option<f64> {
     let line = page.lines().find(|line| line.starts_with(series))?;
     line.rsplit(' ').next()?.parse().ok()
-}
-
-/// The two processes of the story, and the cluster they look after.
-#[derive(Debug)]
-pub struct Story {
-    cluster: Cluster,
-    both: [Autoscaler; 2],
-    /// Pods whose metrics are ours to set.
-    replicas: Vec<Replica>,
-}
-
-impl Story {
-    /// Begins it: a Deployment, its VariantAutoscaling, two autoscalers.
-    ///
-    /// # Errors
-    /// When something is refused or does not start.
-    pub async fn begin(tidegate: PathBuf) -> Result<Self> {
-        let cluster = Cluster::start(tidegate).await?;
-        cluster.kubectl("create namespace shop").await?;
-        for name in ["llama", "other"] {
-            cluster.apply(&deployment(name)).await?;
-        }
-        cluster.apply(&variant(2)).await?;
-        let both = [cluster.autoscaler("one").await?, cluster.autoscaler("two").await?];
-        Ok(Self {
-            cluster,
-            both,
-            replicas: Vec::new(),
-        })
-    }
-
-    /// The place of the one that leads.
-    async fn leader(&self) -> Result<usize> {
-        let one = wait_for(SOON, async || {
-            let leads = [self.both[0].leads().await, self.both[1].leads().await];
-            match leads {
-                [true, true] => Some(Err(anyhow::anyhow!("both lead"))),
-                [false, false] => None,
-                [first, _] => Some(Ok(usize::from(!first))),
-            }
-        });
-        one.await.context("nobody leads")?
-    }
-
-    /// The manifests are taken as they stand, without a warning.
-    ///
-    /// # Errors
-    /// What was warned of.
-    pub async fn manifests(&mut self) -> Result<String> {
-        let applied = &self.cluster.applied;
-        ensure!(!applied.stderr.contains("Warning"), "{}", applied.stderr);
-        let count = applied.stdout.lines().count();
-        Ok(format!("{count} objects, no warnings"))
-    }
-
-    /// Exactly one acts, and only that one speaks of variants.
-    ///
-    /// # Errors
-    /// What is not so.
-    pub async fn one_acts(&mut self) -> Result<String> {
-        let leader = self.leader().await?;
-        self.cluster
-            .until("deployment llama -n shop", "{.spec.replicas}", |replicas| {
-                replicas == "2"
-            })
-            .await?;
-        let follower = &self.both[1 - leader];
-        wait_for(SOON, async || {
-            let seen = web::get(&format!("{}/variants", follower.url)).await.ok()?;
-            seen.contains("\"llama\"").then_some(())
-        })
-        .await
-        .context("the follower watches nothing")?;
-        ensure!(!follower.leads().await, "both lead");
-        let desired = "wva_desired_replicas{variant_name=\"llama\"";
-        ensure!(
-            value(&follower.metrics().await?, desired).is_none(),
-            "the follower speaks of variants"
-        );
-        ensure!(
-            value(&self.both[leader].metrics().await?, desired) == Some(2.0),
-            "the leader does not"
-        );
-        Ok(format!("{} leads", self.both[leader].name))
-    }
-
-    /// Saturated replicas raise the number, and the object says why.
-    ///
-    /// # Errors
-    /// What is not so.
-    pub async fn saturation(&mut self) -> Result<String> {
-        for name in ["llama-a", "llama-b"] {
-            let replica = self.cluster.replica("llama", name).await?;
-            replica.tell(0.95, 12, 9);
-            self.replicas.push(replica);
-        }
-        let raised = |replicas: &str| replicas.parse().is_ok_and(|replicas: u32| replicas > 2);
-        let path = "{.spec.replicas}";
-        let replicas = self.cluster.until("deployment llama -n shop", path, raised).await?;
-        let path = "{.status.conditions[?(@.type==\"MetricsAvailable\")].reason}";
-        self.cluster
-            .until("variantautoscaling llama -n shop", path, |reason| {
-                reason == "MetricsFound"
-            })
-            .await?;
-        self.cluster
-            .until("events -n shop", "{.items[*].reason}", |reasons| {
-                reasons.contains("ScaledUp")
-            })
-            .await?;
-        let leader = self.leader().await?;
-        let why = tokio::process::Command::new(&self.cluster.tidegate)
-            .args(["why", "variant", "shop/llama", "--autoscaler", &self.both[leader].url])
-            .output()
-            .await?;
-        let why = String::from_utf8(why.stdout)?;
-        ensure!(
-            why.contains("KV cache in use") && why.contains("kvCacheThreshold 0.8"),
-            "{why}"
-        );
-        Ok(format!("{replicas} replicas"))
-    }
-
-    /// A mistake in a ConfigMap is refused, and the last good stays in force.
-    ///
-    /// # Errors
-    /// What is not so.
-    pub async fn configuration(&mut self) -> Result<String> {
-        let map = |text: &str| {
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "wva-saturation-scaling-config",
-                "namespace": "tidegate-system"}, "data": {"default": text}})
-        };
-        self.cluster.apply(&map("kvCacheThreshold: 80\n")).await?;
-        let ready = "{.status.conditions[?(@.type==\"OptimizationReady\")].message}";
-        let message = self
-            .cluster
-            .until("variantautoscaling llama -n shop", ready, |message| {
-                message.contains("field kvCacheThreshold: is 80")
-                    && message.contains("last good content stays in force")
-            })
-            .await?;
-        let leader = self.leader().await?;
-        let valid = "tidegate_config_valid{configmap=\"tidegate-system/wva-saturation-scaling-config\"}";
-        ensure!(
-            value(&self.both[leader].metrics().await?, valid) == Some(0.0),
-            "the gauge says nothing"
-        );
-        self.cluster.apply(&map("kvCacheThreshold: 0.8\n")).await?;
-        self.cluster
-            .until("variantautoscaling llama -n shop", ready, |message| {
-                !message.contains("ConfigMap")
-            })
-            .await?;
-        Ok(message.split(';').next().unwrap_or_default().to_owned())
-    }
-
-    /// A managed HPA is a variant of its own.
-    ///
-    /// # Errors
-    /// What is not so.
-    pub async fn managed_hpa(&mut self) -> Result<String> {
-        self.cluster
-            .apply(
-                &json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
-                "metadata": {"name": "other", "namespace": "shop", "labels": {"llm-d.ai/managed": "true"},
-                    "annotations": {"llm-d.ai/model": "other"}},
-                "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "other"},
-                    "minReplicas": 3, "maxReplicas": 5}}),
-            )
-            .await?;
-        let leader = self.leader().await?;
-        let series = "wva_desired_replicas{variant_name=\"other\",namespace=\"shop\"";
-        wait_for(SOON, async || {
-            let page = self.both[leader].metrics().await.ok()?;
-            value(&page, series).filter(|replicas| *replicas == 3.0)
-        })
-        .await
-        .context("no gauge of 3 replicas")?;
-        let replicas = self
-            .cluster
-            .kubectl("get deployment other -n shop -o jsonpath={.spec.replicas}")
-            .await?;
-        ensure!(
-            replicas == "1",
-            "its target was set to {replicas}, which is the HPA's to do"
-        );
-        Ok("3 replicas wanted, and left to the HPA".to_owned())
-    }
-
-    /// The leader is killed; the other takes over in time and acts.
-    ///
-    /// # Errors
-    /// What is not so.
-    pub async fn takeover(&mut self) -> Result<String> {
-        let leader = self.leader().await?;
-        self.both[leader].kill().await?;
-        let killed = Instant::now();
-        let bound = LEASE + RETRY + SLACK;
-        let other = 1 - leader;
-        wait_for(bound, async || self.both[other].leads().await.then_some(()))
-            .await
-            .context("the other does not take over")?;
-        let took = killed.elapsed();
-        self.cluster.apply(&variant(6)).await?;
-        self.cluster
-            .until("deployment llama -n shop", "{.spec.replicas}", |replicas| {
-                replicas == "6"
-            })
-            .await?;
-        Ok(format!(
-            "after {:.1} s of at most {:.1} s",
-            took.as_secs_f64(),
-            bound.as_secs_f64()
-        ))
-    }
-
-    /// The manifests' rights were enough, and are no more than that.
-    ///
-    /// # Errors
-    /// What was denied, or is allowed and should not be.
-    pub async fn rights(&mut self) -> Result<String> {
-        for scaler in &self.both {
-            let log = scaler.log();
-            let denied = log
-                .lines()
-                .find(|line| line.contains("forbidden") || line.contains("403"));
-            ensure!(denied.is_none(), "{}: {}", scaler.name, denied.unwrap_or_default());
-        }
-        let leader = self.leader().await?;
-        let failures = value(
-            &self.both[leader].metrics().await?,
-            "tidegate_autoscaler_write_failures_total",
-        );
-        ensure!(failures == Some(0.0), "writes failed: {failures:?}");
-        for allowed in [
-            "patch deployments.apps --subresource=scale -n shop",
-            "update leases/72dd1cf1.llm-d.ai -n tidegate-system",
-        ] {
-            ensure!(self.cluster.may(allowed).await?, "it may not {allowed}");
-        }
-        let mut count = 0;
-        for denied in [
-            "get secrets -A",
-            "list configmaps -A",
-            "patch deployments -n shop",
-            "delete pods -n shop",
-            "update variantautoscalings.llmd.ai -n shop",
-            "patch horizontalpodautoscalers -n shop",
-            "update leases/another -n tidegate-system",
-            "get leases -n kube-system",
-        ] {
-            ensure!(!self.cluster.may(denied).await?, "it may {denied}");
-            count += 1;
-        }
-        Ok(format!(
-            "nothing was denied; {count} rights it does not need are not there"
-        ))
-    }
-
-    /// One that is told to end gives the Lease up.
-    ///
-    /// # Errors
-    /// What is not so.
-    pub async fn resignation(&mut self) -> Result<String> {
-        let leader = self.leader().await?;
-        self.both[leader].stop().await?;
-        let path = "{.spec.holderIdentity}";
-        self.cluster
-            .until("lease 72dd1cf1.llm-d.ai -n tidegate-system", path, str::is_empty)
-            .await?;
-        let changes = "{.spec.leaseTransitions}";
-        let changes = self
-            .cluster
-            .until("lease 72dd1cf1.llm-d.ai -n tidegate-system", changes, |changes| {
-                !changes.is_empty()
-            })
-            .await?;
-        Ok(format!("released after {changes} change of leaders"))
-    }
-}
-
-fn deployment(name: &str) -> Value {
-    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "shop"},
-        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}},
-            "template": {"metadata": {"labels": {"app": name}},
-                "spec": {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-L4"},
-                    "containers": [{"name": "engine", "image": "engine"}]}}}})
-}
-
-fn variant(min: u32) -> Value {
-    json!({"apiVersion": "llmd.ai/v1alpha1", "kind": "VariantAutoscaling",
-        "metadata": {"name": "llama", "namespace": "shop"},
-        "spec": {"modelID": "llama", "minReplicas": min, "maxReplicas": 8,
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "llama"}}})
 }

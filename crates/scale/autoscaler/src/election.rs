@@ -184,24 +184,37 @@ impl Running {
 
     /// Whether the Lease is ours afterwards.
     async fn look_and_write(&mut self, began: Instant) -> Result<bool, String> {
-        let lease = self
-            .api
-            .get_opt(&self.election.name)
-            .await
-            .map_err(|error| error.to_string())?;
-        self.observed.see(lease.as_ref().map(record_of), began);
-        self.lease = lease;
-        let step = lease::decide(&self.observed, &self.election.identity, &self.election.terms, began);
-        let (taking, transitions) = match step {
-            Step::Wait => return Ok(false),
-            Step::Create => (true, 0),
-            Step::Take { transitions } => (true, transitions),
-            Step::Renew { transitions } => (false, transitions),
-        };
-        self.write(taking, transitions, began).await
+        // Somebody who wrote in between is looked at again at once: a leader
+        // must not lose the Lease to a label that was put on it.
+        for _ in 0..3 {
+            let lease = self
+                .api
+                .get_opt(&self.election.name)
+                .await
+                .map_err(|error| error.to_string())?;
+            self.observed.see(lease.as_ref().map(record_of), began);
+            self.lease = lease;
+            let step = lease::decide(&self.observed, &self.election.identity, &self.election.terms, began);
+            let (taking, transitions) = match step {
+                Step::Wait => return Ok(false),
+                Step::Create => (true, 0),
+                Step::Take { transitions } => (true, transitions),
+                Step::Renew { transitions } => (false, transitions),
+            };
+            match self.put(self.spec(taking, transitions)).await {
+                Ok(written) => {
+                    self.observed.see(Some(record_of(&written)), began);
+                    self.lease = Some(written);
+                    return Ok(true);
+                }
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Err("it was changed by somebody else at the same time, three times in a row".to_owned())
     }
 
-    async fn write(&mut self, taking: bool, transitions: i32, began: Instant) -> Result<bool, String> {
+    fn spec(&self, taking: bool, transitions: i32) -> LeaseSpec {
         let now = MicroTime(Timestamp::now());
         let before = self
             .lease
@@ -210,23 +223,13 @@ impl Running {
             .unwrap_or_default();
         let acquired = if taking { None } else { before.acquire_time };
         let seconds = i32::try_from(self.election.terms.lease.as_secs()).unwrap_or(i32::MAX);
-        let spec = LeaseSpec {
+        LeaseSpec {
             holder_identity: Some(self.election.identity.clone()),
             lease_duration_seconds: Some(seconds),
             acquire_time: acquired.or_else(|| Some(now.clone())),
             renew_time: Some(now),
             lease_transitions: Some(transitions),
             ..LeaseSpec::default()
-        };
-        match self.put(spec).await {
-            Ok(written) => {
-                self.observed.see(Some(record_of(&written)), began);
-                self.lease = Some(written);
-                Ok(true)
-            }
-            // Somebody was quicker; the next turn sees who.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-            Err(error) => Err(error.to_string()),
         }
     }
 

@@ -63,9 +63,9 @@ async fn main() -> Result<ExitCode> {
         "of-two-one-acts" => one_acts,
         "saturation-raises-replicas-and-says-why" => saturation,
         "wrong-configuration-is-refused-and-the-last-good-stays" => configuration,
-        "managed-hpa-has-its-gauge" => managed_hpa,
+        "managed-hpa-and-scaledobject-have-their-gauges" => managed,
         "killed-leader-is-followed-in-time" => takeover,
-        "rights-suffice-and-are-no-more" => rights,
+        "rights-suffice-and-each-is-needed" => rights,
         "stopped-leader-releases-the-lease" => resignation,
     );
     let Report { passed, failed } = report;

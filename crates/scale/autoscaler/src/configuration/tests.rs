@@ -301,3 +301,25 @@ fn the_environment_speaks_where_no_map_does() {
     .unwrap();
     assert_eq!(book.of_model("n", "m").zero.enabled, Some(false));
 }
+
+proptest::proptest! {
+    /// Whatever somebody writes: a refusal with its place, or a policy that makes sense.
+    #[test]
+    fn any_text_is_refused_or_makes_sense(text in "[a-zA-Z_ :.\\-\\[\\]{}\"'0-9\n]{0,80}", number in proptest::num::f64::ANY) {
+        let numbered = format!("kvCacheThreshold: {number:?}\nqueueLengthThreshold: {number:e}\n{text}");
+        for text in [&text, &numbered] {
+            let data = data(&[("default", text), ("m", &format!("model_id: m\n{text}"))]);
+            match parse_saturation("n/c", &data) {
+                Ok(read) => {
+                    let policy = read.of("n", "m").1.applied_to(&Policy::default());
+                    proptest::prop_assert_eq!(policy.validate(), Ok(()));
+                }
+                Err(error) => proptest::prop_assert!(error.to_string().starts_with("ConfigMap n/c, key ")),
+            }
+            let _ = parse_zero("n/c", &data);
+            let _ = parse_costs("n/c", &data);
+            let _ = parse_classes("n/c", &data);
+            let _ = duration(text);
+        }
+    }
+}

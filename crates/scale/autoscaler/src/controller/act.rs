@@ -44,11 +44,14 @@ impl Controller {
     }
 
     /// How a decision on this variant is carried out. A managed HPA or
-    /// ScaledObject scales by the gauge itself; but an HPA never leaves zero.
+    /// ScaledObject scales by the gauge itself; but an HPA that may be at zero
+    /// would leave it only at its next look. One that may not and is there was
+    /// switched off by its user, which is respected.
     fn way(&self, variant: &Variant, decided: &VariantDecision) -> Actuator {
+        let may_be_zero = variant.settings.as_ref().is_some_and(|settings| settings.min == 0);
         match variant.subject {
             Subject::VariantAutoscaling => self.config.actuator,
-            Subject::HorizontalPodAutoscaler if decided.from == 0 => Actuator::Direct,
+            Subject::HorizontalPodAutoscaler if decided.from == 0 && may_be_zero => Actuator::Direct,
             Subject::HorizontalPodAutoscaler | Subject::ScaledObject => Actuator::Gauge,
         }
     }

@@ -240,6 +240,22 @@ async fn a_managed_hpa_is_a_variant_of_its_own_unless_a_variantautoscaling_has_i
         "{}",
         loser.sentence
     );
+    fleet.deployment("off", 0).await;
+    fleet.apply(hpa("off", "off")).await;
+    fleet
+        .until("a wish for one that is switched off", async || {
+            view("off").is_some_and(|view| view.desired == Some(3))
+        })
+        .await;
+    let passes = *scaler.handle.changed().borrow();
+    fleet
+        .until("a few passes", async || *scaler.handle.changed().borrow() > passes + 3)
+        .await;
+    assert_eq!(
+        fleet.replicas("off").await,
+        0,
+        "zero under an HPA of at least 3 is the user's word"
+    );
     fleet.delete("autoscaling/v2", "HorizontalPodAutoscaler", "alone").await;
     fleet.until("no series", async || view("alone").is_none()).await;
 }
