@@ -58,7 +58,7 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
     );
 
     page.family(SCALING_TOTAL_METRIC, Kind::Counter, "Decisions that changed a variant.");
-    for (scaling, count) in facts.scalings {
+    for (scaling, count) in facts.scalings.iter().filter(|_| facts.leads) {
         let labels = [
             ("variant_name", scaling.variant.as_str()),
             ("namespace", &scaling.namespace),
@@ -188,7 +188,7 @@ mod tests {
         VariantView {
             kind: "VariantAutoscaling",
             slo: None,
-            configured: Vec::new(),
+            configured: Vec::new().into(),
             name: name.to_owned(),
             namespace: "shop".to_owned(),
             model: "m".to_owned(),
@@ -280,11 +280,17 @@ mod tests {
 
     #[test]
     fn one_that_does_not_lead_says_so_and_nothing_of_variants() {
+        let scaling = Scaling {
+            namespace: "shop".into(),
+            variant: "m-l4".into(),
+            direction: "up",
+            reason: "QueueWaiting",
+        };
         let facts = Facts {
             leads: false,
             configmaps: &[],
             variants: &[view("m-l4")],
-            scalings: &BTreeMap::new(),
+            scalings: &[(scaling, 3)].into(),
             sources: &BTreeMap::new(),
             passes: 1,
             pass_micros: 0,

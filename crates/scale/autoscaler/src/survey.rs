@@ -94,25 +94,26 @@ pub(crate) struct Sources<'a> {
     pub(crate) instance: Option<&'a str>,
 }
 
-/// Objects that ask this autoscaler for replicas, in the order in which they
-/// claim names and targets: VariantAutoscalings first, the older before the
-/// younger.
-fn subjects(world: &World, instance: Option<&str>) -> Vec<(Subject, Arc<DynamicObject>)> {
+/// Objects that ask for replicas, in the order in which they claim names and
+/// targets: VariantAutoscalings first, the older before the younger.
+fn subjects(world: &World) -> Vec<(Subject, Arc<DynamicObject>)> {
     let mut found: Vec<(Subject, Arc<DynamicObject>)> = Vec::new();
     for (subject, store) in &world.subjects {
-        let ours = |object: &Arc<DynamicObject>| {
-            let owner = object.labels().get(CONTROLLER_INSTANCE_LABEL).map(String::as_str);
-            object.metadata.deletion_timestamp.is_none()
-                && subject.is_ours(object)
-                && instance.is_none_or(|instance| owner == Some(instance))
-        };
-        found.extend(store.state().into_iter().filter(ours).map(|object| (*subject, object)));
+        let asks =
+            |object: &Arc<DynamicObject>| object.metadata.deletion_timestamp.is_none() && subject.is_ours(object);
+        found.extend(store.state().into_iter().filter(asks).map(|object| (*subject, object)));
     }
     found.sort_by_cached_key(|(subject, object)| {
         let born = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
         (*subject, born, object.namespace(), object.name_any())
     });
     found
+}
+
+/// Whether an object belongs to the shard to look after.
+fn of_shard(object: &DynamicObject, instance: Option<&str>) -> bool {
+    let owner = object.labels().get(CONTROLLER_INSTANCE_LABEL).map(String::as_str);
+    instance.is_none_or(|instance| owner == Some(instance))
 }
 
 /// Lists every variant by namespace and name. Settings that can be used are
@@ -124,7 +125,7 @@ pub(crate) fn take(
     now: Instant,
 ) -> Vec<Variant> {
     let world = from.world;
-    let subjects = subjects(world, from.instance);
+    let subjects = subjects(world);
     let uids: BTreeSet<String> = subjects.iter().filter_map(|(_, object)| object.uid()).collect();
     last_good.retain(|uid, _| uids.contains(uid));
 
@@ -135,6 +136,14 @@ pub(crate) fn take(
     for (subject, object) in subjects {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let uid = object.uid().unwrap_or_default();
+        if !of_shard(&object, from.instance) {
+            // Another's, whose target must not be taken from it.
+            if let Ok(settings) = subject.read(&object) {
+                let key = TargetKey::new(&namespace, &settings.target);
+                let _ = claims.claim(subject, &namespace, &name, Some(&key));
+            }
+            continue;
+        }
         let (mut settings, mut invalid) = match subject.read(&object) {
             Ok(settings) => {
                 last_good.insert(uid.clone(), settings.clone());
@@ -213,8 +222,9 @@ fn price(settings: &mut Settings, accelerator: Option<&str>, configs: &ConfigMap
 
 /// Targets of all variants that are not watched.
 pub(crate) fn unwatched_targets(world: &World, instance: Option<&str>) -> Vec<TargetKey> {
-    let mut keys: Vec<TargetKey> = subjects(world, instance)
+    let mut keys: Vec<TargetKey> = subjects(world)
         .iter()
+        .filter(|(_, object)| of_shard(object, instance))
         .filter_map(|(subject, object)| {
             let settings = subject.read(object).ok()?;
             Some(TargetKey::new(

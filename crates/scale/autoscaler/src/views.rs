@@ -46,7 +46,7 @@ pub struct VariantView {
     /// What is promised for its model, if a service class says so.
     pub slo: Option<ServiceLevel>,
     /// What ConfigMaps say of its model, a line for each.
-    pub configured: Vec<String>,
+    pub configured: Arc<[String]>,
     /// Everything behind the last decision on its model, if there was one.
     pub explanation: Option<Arc<ExplanationRecord>>,
 }

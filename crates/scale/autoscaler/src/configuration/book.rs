@@ -81,7 +81,7 @@ pub struct ModelConfig {
     /// What is promised for it.
     pub slo: Option<ServiceLevel>,
     /// Where it comes from, one line for each ConfigMap that speaks.
-    pub from: Vec<String>,
+    pub from: Arc<[String]>,
     /// ConfigMaps that hold for it and cannot be used, and why.
     pub problems: Vec<String>,
 }
@@ -217,9 +217,10 @@ impl Book {
             },
             zero: Zero::default(),
             slo: None,
-            from: Vec::new(),
+            from: Vec::new().into(),
             problems: Vec::new(),
         };
+        let mut from = Vec::new();
         for kind in Kind::ALL {
             let global = || self.entries.get(&(kind, self.scope.system_namespace.clone()));
             let mine = kind
@@ -236,9 +237,10 @@ impl Book {
                 .into_iter()
                 .find_map(|entry| Some((entry, entry.good.as_ref()?)))
             {
-                put(&mut config, &entry.configmap, good, namespace, model);
+                from.extend(put(&mut config, &entry.configmap, good, namespace, model));
             }
         }
+        config.from = from.into();
         config.policy = config.saturation.applied_to(&config.policy);
         config.zero.enabled = config.zero.enabled.or(self.scope.scale_to_zero);
         if let Some(retention) = config.zero.retention {
@@ -312,39 +314,44 @@ fn warn_shadowed<T>(configmap: &str, read: &Overrides<T>) {
     }
 }
 
-/// Writes what `good` says of the model into `config`.
-fn put(config: &mut ModelConfig, configmap: &str, good: &Content, namespace: &str, model: &str) {
+/// Writes what `good` says of the model into `config`; tells it in a line, if
+/// it says anything.
+fn put(config: &mut ModelConfig, configmap: &str, good: &Content, namespace: &str, model: &str) -> Option<String> {
     match good {
         Content::Saturation(read) => {
             let (key, value) = read.of(namespace, model);
             config.saturation = value.clone();
-            config.from.push(format!(
+            Some(format!(
                 "ConfigMap {configmap}, key \"{key}\": kvCacheThreshold {}, kvSpareTrigger {}, queueLengthThreshold {}, queueSpareTrigger {}",
-                value.kv_cache_threshold, value.kv_spare_trigger, value.queue_length_threshold, value.queue_spare_trigger
-            ));
+                value.kv_cache_threshold,
+                value.kv_spare_trigger,
+                value.queue_length_threshold,
+                value.queue_spare_trigger
+            ))
         }
         Content::Zero(read) => {
             let (key, value) = read.of(namespace, model);
             config.zero = *value;
-            let enabled = value
-                .enabled
-                .map_or("open", |enabled| if enabled { "true" } else { "false" });
+            let enabled = match value.enabled {
+                Some(true) => "true",
+                Some(false) => "false",
+                None => "open",
+            };
             let retention = value
                 .retention
                 .map_or_else(String::new, |retention| format!(", retention_period {retention:?}"));
-            config.from.push(format!(
+            Some(format!(
                 "ConfigMap {configmap}, key \"{key}\": enable_scale_to_zero {enabled}{retention}"
-            ));
+            ))
         }
-        Content::Costs(_) => {}
+        Content::Costs(_) => None,
         Content::Classes(classes) => {
-            if let Some(level) = classes.of(model) {
-                config.from.push(format!(
-                    "ConfigMap {configmap}: service class {} of priority {}",
-                    level.class, level.priority
-                ));
-                config.slo = Some(level.clone());
-            }
+            let level = classes.of(model)?;
+            config.slo = Some(level.clone());
+            Some(format!(
+                "ConfigMap {configmap}: service class {} of priority {}",
+                level.class, level.priority
+            ))
         }
     }
 }

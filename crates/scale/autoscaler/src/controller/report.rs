@@ -147,7 +147,7 @@ impl Controller {
             sentence: outcome.map(|finding| finding.message.clone()).unwrap_or_default(),
             replicas: views::replicas(variant, model, engine_of, now),
             slo: config.and_then(|config| config.slo.clone()),
-            configured: config.map(|config| config.from.clone()).unwrap_or_default(),
+            configured: config.map_or_else(|| Vec::new().into(), |config| config.from.clone()),
             explanation,
         }
     }

@@ -351,6 +351,20 @@ async fn a_shard_looks_after_its_own() {
             json!({"metadata": {"labels": {"wva.llmd.ai/controller-instance": "blue"}}}),
         )
         .await;
+    // One of ours on a target that another shard has: not ours to take.
+    fleet
+        .variant(
+            "theirs-too",
+            "theirs",
+            json!({"minReplicas": 4, "scaleTargetRef": {"kind": "Deployment", "name": "theirs"}}),
+        )
+        .await;
+    fleet
+        .patch(
+            "theirs-too",
+            json!({"metadata": {"labels": {"wva.llmd.ai/controller-instance": "blue"}}}),
+        )
+        .await;
     let config = Config {
         instance: Some("blue".to_owned()),
         actuator: Actuator::Direct,
@@ -361,7 +375,13 @@ async fn a_shard_looks_after_its_own() {
         .until("the minimum", async || fleet.replicas("ours").await == 2)
         .await;
     let names: Vec<_> = scaler.handle.variants().into_iter().map(|view| view.name).collect();
-    assert_eq!(names, ["ours"]);
+    assert_eq!(names, ["ours", "theirs-too"]);
+    fleet
+        .until("a refusal", async || {
+            let va = fleet.get("theirs-too").await;
+            fleet::condition(&va, "OptimizationReady")["reason"] == "InvalidConfiguration"
+        })
+        .await;
     assert!(scaler.handle.metrics_text().contains("controller_instance=\"blue\""));
     assert_eq!(fleet.replicas("theirs").await, 1);
 }
