@@ -224,7 +224,7 @@ fn price(settings: &mut Settings, accelerator: Option<&str>, configs: &ConfigMap
 pub(crate) fn unwatched_targets(world: &World, instance: Option<&str>) -> Vec<TargetKey> {
     let mut keys: Vec<TargetKey> = subjects(world)
         .iter()
-        .filter(|(_, object)| of_shard(object, instance))
+        .filter(|(_, object)| of_shard(object, instance) && !names_watched_kind(object))
         .filter_map(|(subject, object)| {
             let settings = subject.read(object).ok()?;
             Some(TargetKey::new(
@@ -237,6 +237,14 @@ pub(crate) fn unwatched_targets(world: &World, instance: Option<&str>) -> Vec<Ta
     keys.sort();
     keys.dedup();
     keys
+}
+
+/// Whether an object's target is of a watched kind, seen without reading all
+/// of it: most are, and there may be thousands.
+fn names_watched_kind(object: &DynamicObject) -> bool {
+    let target = &object.data["spec"]["scaleTargetRef"];
+    matches!(target["kind"].as_str(), None | Some("Deployment" | "StatefulSet"))
+        && matches!(target["apiVersion"].as_str(), None | Some("" | "apps/v1"))
 }
 
 /// Whether a namespace's own ConfigMaps matter to somebody: it has variants,

@@ -79,6 +79,14 @@ impl Story {
                 replicas == "2"
             })
             .await?;
+        for scaler in &self.both {
+            wait_for(SOON, async || {
+                let ready = web::get(&format!("{}/readyz", scaler.url)).await.ok()?;
+                (ready.trim() == "ok").then_some(())
+            })
+            .await
+            .context("one is not ready")?;
+        }
         let follower = &self.both[1 - leader];
         wait_for(SOON, async || {
             let seen = web::get(&format!("{}/variants", follower.url)).await.ok()?;
