@@ -10,10 +10,11 @@ use crate::world::World;
 use crate::writer::Writer;
 use crate::{Config, Handle};
 use api::VariantAutoscalingStatus;
-use capacity::{Decision, Memory, ModelView, VariantDecision};
+use capacity::{Decision, ModelView, VariantDecision};
 use collect::{Clock, GatewayReader, PodScraper};
 use jiff::Timestamp;
 use kube::Client;
+use past::Past;
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ mod act;
 mod findings;
 mod model;
 mod notable;
+mod past;
 mod report;
 mod tell;
 mod turns;
@@ -121,14 +123,6 @@ struct Controller {
 
 type ModelKey = (String, String);
 
-/// A model's past, and which targets it is about.
-#[derive(Debug, Default)]
-struct Past {
-    memory: Memory,
-    /// Uid of each variant's target, by the variant's name.
-    targets: BTreeMap<String, String>,
-}
-
 /// What came of one variant's decision.
 #[derive(Debug)]
 enum Acted {
@@ -212,15 +206,12 @@ impl Controller {
             }
         }
         for (key, now) in targets {
-            let past = self.models.entry(key).or_default();
-            let anew = |(name, uid): (&String, &String)| now.get(name).is_some_and(|other| other != uid);
-            if past.targets.iter().any(anew) {
-                past.memory = Memory::default();
-            }
-            // Those that are gone stay known: their successor may come later.
-            past.targets
-                .retain(|name, _| now.contains_key(name) || variants.iter().any(|v| v.name == *name));
-            past.targets.extend(now);
+            let exists = |name: &str| {
+                variants
+                    .iter()
+                    .any(|variant| variant.namespace == key.0 && variant.name == name)
+            };
+            self.models.entry(key.clone()).or_default().look_at(now, exists);
         }
     }
 }
