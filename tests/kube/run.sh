@@ -2,11 +2,12 @@
 # The suites against a real Kubernetes control plane, which install.sh builds.
 #   run.sh differential [--filter TEXT]   the embedded API against kube-apiserver, answer by answer
 #   run.sh loop                           the whole loop, embedded and on the real control plane
-# TIDEGATE_BIN names the binary for the loop; it is built if it does not.
+#   run.sh control                        two autoscalers on the real one, with the rights of deploy/ and no more
+# TIDEGATE_BIN names the binary for the latter two; it is built if it does not.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-suite=${1:?usage: run.sh differential|loop [flags]}
+suite=${1:?usage: run.sh differential|loop|control [flags]}
 shift
 TIDEGATE_KUBE_BIN=$("$here/install.sh")
 export TIDEGATE_KUBE_BIN

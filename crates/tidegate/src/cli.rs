@@ -27,6 +27,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Start a whole fleet on this machine: API, scheduler, model servers, gateway, autoscaler, dashboard
     Up(Box<Up>),
+    /// Decide the replicas of a cluster's variants: the controller as a process of its own
+    Autoscaler(Box<Autoscaler>),
     /// Send load to an OpenAI-compatible server and say what came back
     Load(Box<load::Args>),
     /// Serve a simulated model as vLLM would
@@ -100,6 +102,82 @@ pub(crate) struct Up {
     pub(crate) pod_network: std::net::Ipv4Addr,
 }
 
+/// `tidegate autoscaler`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Every flag with an environment variable in brackets can also be a key of --config-file. A flag is\nstronger than the environment, the environment than the file."
+)]
+pub(crate) struct Autoscaler {
+    /// Cluster to look after [default: the one it runs in, else the current context of the usual kubeconfig]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Address of a gateway's metrics and signals, `http://HOST:PORT`; may be given several times
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub(crate) gateway: Vec<String>,
+    /// How decisions are carried out
+    #[arg(long, value_enum, default_value_t = Actuator::Gauge)]
+    pub(crate) actuator: Actuator,
+    /// Namespace to look after [WATCH_NAMESPACE; default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) watch_namespace: Option<String>,
+    /// Namespace of the Lease and of the ConfigMaps that hold everywhere [POD_NAMESPACE; default: its own]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) system_namespace: Option<String>,
+    /// Look after objects labelled with this shard only [CONTROLLER_INSTANCE]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) controller_instance: Option<String>,
+    /// Act only while holding the Lease [LEADER_ELECT; default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) leader_elect: Option<bool>,
+    /// Name of the Lease [LEADER_ELECTION_ID; default: 72dd1cf1.llm-d.ai]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) leader_election_id: Option<String>,
+    /// A leader silent for this long may be followed [LEADER_ELECTION_LEASE_DURATION; default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = autoscaler::configuration::duration)]
+    pub(crate) leader_election_lease_duration: Option<Duration>,
+    /// A leader who cannot renew for this long stops acting [LEADER_ELECTION_RENEW_DEADLINE; default: 50s]
+    #[arg(long, value_name = "DURATION", value_parser = autoscaler::configuration::duration)]
+    pub(crate) leader_election_renew_deadline: Option<Duration>,
+    /// Time between two looks at the Lease [LEADER_ELECTION_RETRY_PERIOD; default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = autoscaler::configuration::duration)]
+    pub(crate) leader_election_retry_period: Option<Duration>,
+    /// Address of metrics and explanations, 0 for none [METRICS_BIND_ADDRESS; default: 127.0.0.1:8082]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen)]
+    pub(crate) metrics_bind_address: Option<Listen>,
+    /// Address of /healthz and /readyz, 0 for none [HEALTH_PROBE_BIND_ADDRESS; default: :8081]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen)]
+    pub(crate) health_probe_bind_address: Option<Listen>,
+    /// Time between decisions, unless something wakes it earlier [GLOBAL_OPT_INTERVAL; default: 500ms]
+    #[arg(long, value_name = "DURATION", value_parser = autoscaler::configuration::duration)]
+    pub(crate) interval: Option<Duration>,
+    /// How long load must have been lower before a replica is taken away
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = millis)]
+    pub(crate) scale_down_after: Duration,
+    /// How long a model must have been idle before it goes to zero, where no ConfigMap says it
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = millis)]
+    pub(crate) zero_after: Duration,
+    /// YAML file of settings, by their names in the environment
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
+}
+
+/// How decisions are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Actuator {
+    /// Set replicas through the scale subresource of each target
+    Direct,
+    /// Publish wva_desired_replicas and leave scaling to HPA or KEDA
+    Gauge,
+}
+
+/// An address to listen on, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listen(pub(crate) Option<SocketAddr>);
+
+fn listen(text: &str) -> Result<Listen, String> {
+    autoscaler::configuration::address(text).map(Listen)
+}
+
 /// `tidegate why`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Why {
@@ -110,6 +188,9 @@ pub(crate) enum Why {
         /// Data folder of the running `tidegate up`.
         #[arg(long, value_name = "DIR", default_value = ".tidegate")]
         data_dir: PathBuf,
+        /// Metrics address of a `tidegate autoscaler` to ask instead, `http://HOST:PORT`.
+        #[arg(long, value_name = "URL", conflicts_with = "data_dir")]
+        autoscaler: Option<String>,
     },
 }
 

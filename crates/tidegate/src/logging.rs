@@ -26,11 +26,7 @@ const WAITING_LINES: usize = 256;
 pub(crate) fn to_file(path: &Path) -> io::Result<mpsc::Receiver<String>> {
     let file = LogFile::open(path)?;
     let (sender, receiver) = mpsc::channel(WAITING_LINES);
-    let quiet = Targets::new()
-        .with_default(LevelFilter::INFO)
-        .with_target("kube_client", LevelFilter::WARN)
-        .with_target("hyper", LevelFilter::WARN)
-        .with_target("tower", LevelFilter::WARN);
+    let quiet = without_libraries(LevelFilter::INFO);
     let file = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_writer(file)
@@ -47,6 +43,26 @@ pub(crate) fn to_stderr() {
         .with_writer(io::stderr)
         .with_filter(LevelFilter::INFO);
     let _ = Registry::default().with(layer).try_init();
+}
+
+/// Sends events of `level` and worse to standard error: for a role that runs
+/// as a process of its own.
+pub(crate) fn of_role(level: LevelFilter) {
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .with_filter(without_libraries(level));
+    let _ = Registry::default().with(layer).try_init();
+}
+
+/// Everything of `level`, but of libraries only what should worry somebody.
+fn without_libraries(level: LevelFilter) -> Targets {
+    let theirs = level.min(LevelFilter::WARN);
+    ["kube_client", "hyper", "tower"]
+        .into_iter()
+        .fold(Targets::new().with_default(level), |targets, library| {
+            targets.with_target(library, theirs)
+        })
 }
 
 /// Hands the message of each decision to a channel, and never waits.

@@ -2,6 +2,7 @@
 //!
 //! This crate is the command line and the wiring: it decides nothing.
 
+mod autoscale;
 mod cli;
 mod dashboard;
 mod fleet;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(args) => up::up(*args).await.map(|()| ExitCode::SUCCESS),
+        Command::Autoscaler(args) => autoscale::run(*args).await.map(|()| ExitCode::SUCCESS),
         Command::Load(args) => {
             let config = args.check()?;
             let json = config.json;

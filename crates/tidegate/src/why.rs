@@ -20,8 +20,17 @@ const LARGEST_ANSWER: usize = 64 << 20;
 /// # Errors
 /// When nothing runs in the data folder, or the variant does not exist.
 pub(crate) async fn answer(question: Why) -> anyhow::Result<()> {
-    let Why::Variant { name, data_dir } = question;
-    let views = fetch(&data_dir, "variants").await?;
+    let Why::Variant {
+        name,
+        data_dir,
+        autoscaler,
+    } = question;
+    let base = match autoscaler {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => running(&data_dir)?,
+    };
+    let leader = fetch(&base, "leader").await?;
+    let views = fetch(&base, "variants").await?;
     let views = views.as_array().map(Vec::as_slice).unwrap_or_default();
     let full = |view: &Value| format!("{}/{}", text(view, "namespace"), text(view, "name"));
     let found: Vec<_> = views
@@ -29,7 +38,14 @@ pub(crate) async fn answer(question: Why) -> anyhow::Result<()> {
         .filter(|view| text(view, "name") == name || full(view) == name)
         .collect();
     match found[..] {
-        [view] => print(&explain(view)),
+        [view] => {
+            if leader["leads"] == false {
+                let who = Some(text(&leader, "leader")).filter(|who| !who.is_empty());
+                let who = who.unwrap_or("nobody yet");
+                print(&format!("Not the leader ({who} is): this is what it would decide.\n\n"))?;
+            }
+            print(&explain(view))
+        }
         [] => {
             let names: Vec<_> = views.iter().map(full).collect();
             bail!(
@@ -45,19 +61,23 @@ pub(crate) async fn answer(question: Why) -> anyhow::Result<()> {
     }
 }
 
-async fn fetch(data_dir: &Path, what: &str) -> anyhow::Result<Value> {
+/// Where the autoscaler of the fleet in this data folder is.
+fn running(data_dir: &Path) -> anyhow::Result<String> {
     let path = data_dir.join("endpoints.json");
     let endpoints = std::fs::read(&path).with_context(|| {
         format!(
-            "no tidegate runs with the data folder {} (--data-dir names another)",
+            "no tidegate runs with the data folder {} (--data-dir names another, --autoscaler the address of one in a cluster)",
             data_dir.display()
         )
     })?;
     let endpoints: Value =
         serde_json::from_slice(&endpoints).with_context(|| format!("{} is no JSON", path.display()))?;
-    let base = endpoints["autoscaler"]
-        .as_str()
-        .with_context(|| format!("{} names no autoscaler", path.display()))?;
+    let base = endpoints["autoscaler"].as_str();
+    base.map(str::to_owned)
+        .with_context(|| format!("{} names no autoscaler", path.display()))
+}
+
+async fn fetch(base: &str, what: &str) -> anyhow::Result<Value> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let ask = async {
         let answer = client.get(format!("{base}/{what}").parse()?).await?;
@@ -71,7 +91,7 @@ async fn fetch(data_dir: &Path, what: &str) -> anyhow::Result<Value> {
         .await
         .map_err(|_| anyhow::anyhow!("no answer within 5 s"))
         .flatten()
-        .with_context(|| format!("the autoscaler at {base} cannot be asked; does `tidegate up` still run?"))
+        .with_context(|| format!("the autoscaler at {base} cannot be asked; does it still run?"))
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
@@ -119,6 +139,11 @@ fn explain(view: &Value) -> String {
         number(&view["cost"])
     );
     let _ = writeln!(out, "  {}: {}", text(view, "reason"), text(view, "sentence"));
+    let configured = view["configured"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !configured.is_empty() {
+        heading(&mut out, "What configuration says of it");
+        lines(&mut out, configured, "nothing");
+    }
     let explanation = &view["explanation"];
     let rows = |field: &str| explanation[field].as_array().cloned().unwrap_or_default();
     heading(&mut out, "What each rule said");

@@ -41,6 +41,7 @@ impl Ground {
         let options = testkit::kube::Options {
             scheduler: true,
             controller_manager: true,
+            ..Default::default()
         };
         let plane = if real {
             Some(ControlPlane::start(&options).await?)

@@ -2,7 +2,8 @@
 //!
 //! The *differential* suite tells the same stories to a real kube-apiserver
 //! and to the embedded one, and compares what they answered. The *loop* suite
-//! runs `tidegate up` on each of the two and watches the whole loop turn.
+//! runs `tidegate up` on each of the two and watches the whole loop turn. The
+//! *control* suite runs `tidegate autoscaler` with the rights of its manifests.
 
 #![expect(
     missing_debug_implementations,
@@ -12,6 +13,7 @@
 pub mod accepted;
 pub mod arena;
 pub mod cases;
+pub mod control;
 pub mod diff;
 pub mod mask;
 pub mod open;

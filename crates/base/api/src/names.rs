@@ -7,6 +7,16 @@ pub const ACCELERATOR_LABEL: &str = "inference.optimization/acceleratorName";
 pub const CONTROLLER_INSTANCE_LABEL: &str = "wva.llmd.ai/controller-instance";
 /// Namespace annotation: `"true"` keeps the autoscaler out.
 pub const EXCLUDE_ANNOTATION: &str = "wva.llmd.ai/exclude";
+/// Namespace label: `"true"` lets the namespace's own ConfigMaps count, VariantAutoscalings or not.
+pub const CONFIG_ENABLED_LABEL: &str = "wva.llmd.ai/config-enabled";
+
+/// Label or annotation of a HorizontalPodAutoscaler or ScaledObject: `"true"` makes it a
+/// variant of its own, without a VariantAutoscaling.
+pub const MANAGED_KEY: &str = "llm-d.ai/managed";
+/// Annotation (or label) of a managed object: the model it scales. Without it `tidegate.dev/models` counts.
+pub const MANAGED_MODEL_KEY: &str = "llm-d.ai/model";
+/// Annotation of a managed object: cost of one replica per hour, in a unit of the user's choice.
+pub const COST_ANNOTATION: &str = "tidegate.dev/cost";
 
 /// InferencePool annotation: model names served by the pool, separated by
 /// commas. Without it the pool's own name is the model name.
@@ -23,6 +33,10 @@ pub const MODEL_LABEL: &str = "tidegate.dev/model";
 pub const VARIANT_LABEL: &str = "tidegate.dev/variant";
 /// Node label: the GPU product, as NVIDIA's feature discovery writes it.
 pub const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
+/// Node label: the GPU product, as AMD's labeller writes it.
+pub const AMD_GPU_PRODUCT_LABEL: &str = "amd.com/gpu.product-name";
+/// Node label: the accelerator, as Google's clusters write it.
+pub const GKE_ACCELERATOR_LABEL: &str = "cloud.google.com/gke-accelerator";
 /// Extended resource: whole GPUs.
 pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
 /// Node label and taint key of nodes whose Pods run as local processes.

@@ -1,4 +1,4 @@
-//! Events on VariantAutoscalings, as `kubectl describe` shows them.
+//! Events on the objects that ask for replicas, as `kubectl describe` shows them.
 
 use crate::status::shortened;
 use crate::survey::Variant;
@@ -43,8 +43,8 @@ pub(crate) fn event(
             ..ObjectMeta::default()
         },
         involved_object: ObjectReference {
-            api_version: Some("llmd.ai/v1alpha1".to_owned()),
-            kind: Some("VariantAutoscaling".to_owned()),
+            api_version: Some(variant.subject.api_version().to_owned()),
+            kind: Some(variant.subject.kind().to_owned()),
             name: Some(variant.name.clone()),
             namespace: Some(variant.namespace.clone()),
             uid: Some(variant.uid.clone()),

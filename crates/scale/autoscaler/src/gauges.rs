@@ -1,5 +1,6 @@
 //! The Prometheus page: the predecessor's gauges, then our own numbers.
 
+use crate::configuration::ConfigMapRecord;
 use crate::handle::Scaling;
 use crate::views::VariantView;
 use api::names::{CURRENT_REPLICAS_METRIC, DESIRED_RATIO_METRIC, DESIRED_REPLICAS_METRIC, SCALING_TOTAL_METRIC};
@@ -10,6 +11,9 @@ use wire::prom::write::{Kind, Writer};
 /// What the page is made of.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
+    /// Only the leader speaks of variants: two voices would be summed up.
+    pub(crate) leads: bool,
+    pub(crate) configmaps: &'a [ConfigMapRecord],
     pub(crate) variants: &'a [VariantView],
     pub(crate) scalings: &'a BTreeMap<Scaling, u64>,
     pub(crate) sources: &'a BTreeMap<&'static str, SourceHealth>,
@@ -25,9 +29,10 @@ const UNKNOWN: &str = "unknown";
 /// Writes the page.
 pub(crate) fn page(facts: &Facts<'_>) -> String {
     let mut page = Writer::default();
+    let variants = if facts.leads { facts.variants } else { &[] };
     let per_variant = |page: &mut Writer, name: &str, help: &str, value: &dyn Fn(&VariantView) -> Option<f64>| {
         page.family(name, Kind::Gauge, help);
-        for view in facts.variants {
+        for view in variants {
             if let Some(value) = value(view) {
                 page.sample(name, &labels(view), value);
             }
@@ -53,7 +58,7 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
     );
 
     page.family(SCALING_TOTAL_METRIC, Kind::Counter, "Decisions that changed a variant.");
-    for (scaling, count) in facts.scalings {
+    for (scaling, count) in facts.scalings.iter().filter(|_| facts.leads) {
         let labels = [
             ("variant_name", scaling.variant.as_str()),
             ("namespace", &scaling.namespace),
@@ -80,13 +85,29 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
         Kind::Gauge,
         "Why a variant has its replicas: 1 for the reason that holds.",
     );
-    for view in facts.variants {
+    for view in variants {
         let labels = [
             ("variant_name", view.name.as_str()),
             ("namespace", &view.namespace),
             ("reason", &view.reason),
         ];
         page.sample("tidegate_variant_reason", &labels, 1.0);
+    }
+
+    page.family(
+        "tidegate_leader",
+        Kind::Gauge,
+        "1 if this process acts, 0 if another one does.",
+    );
+    page.sample("tidegate_leader", &[], if facts.leads { 1.0 } else { 0.0 });
+    page.family(
+        "tidegate_config_valid",
+        Kind::Gauge,
+        "1 if what a ConfigMap says is in force, 0 if it was refused.",
+    );
+    for map in facts.configmaps {
+        let valid = if map.valid { 1.0 } else { 0.0 };
+        page.sample("tidegate_config_valid", &[("configmap", map.configmap.as_str())], valid);
     }
 
     let per_source = |page: &mut Writer, name: &str, help: &str, value: &dyn Fn(&SourceHealth) -> f64| {
@@ -165,6 +186,9 @@ mod tests {
 
     fn view(name: &str) -> VariantView {
         VariantView {
+            kind: "VariantAutoscaling",
+            slo: None,
+            configured: Vec::new().into(),
             name: name.to_owned(),
             namespace: "shop".to_owned(),
             model: "m".to_owned(),
@@ -197,7 +221,14 @@ mod tests {
             direction: "up",
             reason: "QueueWaiting",
         };
+        let refused = ConfigMapRecord {
+            configmap: "shop/thresholds".into(),
+            valid: false,
+            error: None,
+        };
         let facts = Facts {
+            leads: true,
+            configmaps: &[refused],
             variants: &[view("m-l4"), undecided],
             scalings: &[(scaling, 3)].into(),
             sources: &[(
@@ -238,9 +269,37 @@ mod tests {
             ("reason", "QueueWaiting"),
         ];
         assert_eq!(read.select("wva_replica_scaling_total", &up).next().unwrap().value, 3.0);
+        for (name, value) in [("tidegate_leader", 1.0), ("tidegate_config_valid", 0.0)] {
+            assert_eq!(read.select(name, &[]).next().unwrap().value, value, "{name}");
+        }
         assert_eq!(
             read.select("tidegate_source_requests_total", &[]).next().unwrap().value,
             5.0
+        );
+    }
+
+    #[test]
+    fn one_that_does_not_lead_says_so_and_nothing_of_variants() {
+        let scaling = Scaling {
+            namespace: "shop".into(),
+            variant: "m-l4".into(),
+            direction: "up",
+            reason: "QueueWaiting",
+        };
+        let facts = Facts {
+            leads: false,
+            configmaps: &[],
+            variants: &[view("m-l4")],
+            scalings: &[(scaling, 3)].into(),
+            sources: &BTreeMap::new(),
+            passes: 1,
+            pass_micros: 0,
+            write_failures: 0,
+        };
+        let text = page(&facts);
+        assert!(
+            text.contains("tidegate_leader 0") && !text.contains("variant_name="),
+            "{text}"
         );
     }
 }

@@ -1,5 +1,6 @@
 //! What the autoscaler tells the process it lives in.
 
+use crate::configuration::ConfigMapRecord;
 use crate::gauges;
 use crate::record::DecisionRecord;
 use crate::views::VariantView;
@@ -24,6 +25,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
+    leads: bool,
+    leader: String,
+    configmaps: Vec<ConfigMapRecord>,
     decisions: VecDeque<DecisionRecord>,
     variants: Vec<VariantView>,
     sources: BTreeMap<&'static str, SourceHealth>,
@@ -46,6 +50,10 @@ pub(crate) struct Scaling {
 /// What one pass found.
 #[derive(Debug)]
 pub(crate) struct Pass {
+    pub(crate) leads: bool,
+    /// Who leads, as far as is known.
+    pub(crate) leader: String,
+    pub(crate) configmaps: Vec<ConfigMapRecord>,
     pub(crate) variants: Vec<VariantView>,
     pub(crate) records: Vec<DecisionRecord>,
     pub(crate) scalings: Vec<Scaling>,
@@ -75,6 +83,31 @@ impl Handle {
         self.0.state.lock().variants.clone()
     }
 
+    /// Whether this process acts, as of the last pass: it won the election, or
+    /// there is none.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.0.state.lock().leads
+    }
+
+    /// Who leads, by the Lease; empty without an election.
+    #[must_use]
+    pub fn leader(&self) -> String {
+        self.0.state.lock().leader.clone()
+    }
+
+    /// The ConfigMaps that were found, and whether each is in force.
+    #[must_use]
+    pub fn configmaps(&self) -> Vec<ConfigMapRecord> {
+        self.0.state.lock().configmaps.clone()
+    }
+
+    /// Whether objects and configuration have been read and looked at once.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.0.state.lock().passes > 0
+    }
+
     /// Changes its number after every pass.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
@@ -86,6 +119,8 @@ impl Handle {
     pub fn metrics_text(&self) -> String {
         let state = self.0.state.lock();
         gauges::page(&gauges::Facts {
+            leads: state.leads,
+            configmaps: &state.configmaps,
             variants: &state.variants,
             scalings: &state.scalings,
             sources: &state.sources,
@@ -115,6 +150,9 @@ impl Handle {
         };
         state.scalings.retain(|scaling, _| lives(scaling));
         state.variants = pass.variants;
+        state.leads = pass.leads;
+        state.leader = pass.leader;
+        state.configmaps = pass.configmaps;
         state.sources = pass.sources;
         state.passes += 1;
         state.pass_micros += pass.took_micros;

@@ -1,6 +1,6 @@
 //! What was set and has not come back from the watch yet.
 
-use crate::target::TargetKey;
+use crate::target::{Seen, TargetKey};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use units::Instant;
@@ -17,31 +17,31 @@ pub(crate) struct Ledger(BTreeMap<TargetKey, Entry>);
 struct Entry {
     replicas: u32,
     at: Instant,
-    generation: Option<i64>,
+    seen: Seen,
 }
 
 impl Ledger {
-    /// Notes that `replicas` were set on an object seen at `generation`.
-    pub(crate) fn note(&mut self, key: TargetKey, replicas: u32, generation: Option<i64>, now: Instant) {
+    /// Notes that `replicas` were set on an object that was `seen` so.
+    pub(crate) fn note(&mut self, key: TargetKey, replicas: u32, seen: Seen, now: Instant) {
         self.0.insert(
             key,
             Entry {
                 replicas,
                 at: now,
-                generation,
+                seen,
             },
         );
     }
 
     /// The replicas asked for, given what the watch says.
-    pub(crate) fn correct(&mut self, key: &TargetKey, seen: u32, generation: Option<i64>, now: Instant) -> u32 {
+    pub(crate) fn correct(&mut self, key: &TargetKey, wanted: u32, seen: &Seen, now: Instant) -> u32 {
         match self.0.get(key) {
-            Some(entry) if entry.generation == generation && now.since(entry.at) < PATIENCE => entry.replicas,
+            Some(entry) if entry.seen == *seen && now.since(entry.at) < PATIENCE => entry.replicas,
             Some(_) => {
                 self.0.remove(key);
-                seen
+                wanted
             }
-            None => seen,
+            None => wanted,
         }
     }
 
@@ -66,11 +66,30 @@ mod tests {
         let key = TargetKey::new("ns", &target);
         let mut ledger = Ledger::default();
         let at = Instant::from_secs;
-        ledger.note(key.clone(), 3, Some(7), at(10));
-        assert_eq!(ledger.correct(&key, 1, Some(7), at(11)), 3, "still the old object");
-        assert_eq!(ledger.correct(&key, 2, Some(8), at(11)), 2, "somebody changed it since");
-        assert_eq!(ledger.correct(&key, 1, Some(7), at(11)), 1, "believed from then on");
-        ledger.note(key.clone(), 3, Some(8), at(12));
-        assert_eq!(ledger.correct(&key, 1, Some(8), at(17)), 1, "not for ever");
+        let seen = |uid: &str, generation| (Some(uid.to_owned()), Some(generation));
+        ledger.note(key.clone(), 3, seen("u", 7), at(10));
+        assert_eq!(
+            ledger.correct(&key, 1, &seen("u", 7), at(11)),
+            3,
+            "still the old object"
+        );
+        assert_eq!(
+            ledger.correct(&key, 2, &seen("u", 8), at(11)),
+            2,
+            "somebody changed it since"
+        );
+        assert_eq!(
+            ledger.correct(&key, 1, &seen("u", 7), at(11)),
+            1,
+            "believed from then on"
+        );
+        ledger.note(key.clone(), 3, seen("u", 8), at(12));
+        assert_eq!(ledger.correct(&key, 1, &seen("u", 8), at(17)), 1, "not for ever");
+        ledger.note(key.clone(), 3, seen("u", 1), at(20));
+        assert_eq!(
+            ledger.correct(&key, 1, &seen("v", 1), at(21)),
+            1,
+            "another object of that name"
+        );
     }
 }

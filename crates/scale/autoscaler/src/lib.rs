@@ -1,23 +1,30 @@
 //! Shell: the VariantAutoscaling controller: collects, decides, acts, reports.
 //!
-//! [`start`] watches VariantAutoscalings, their targets, Pods, pools, nodes
-//! and namespaces; once per interval, and at once when a gateway wakes it, it
+//! [`start`] watches VariantAutoscalings (and HPAs and ScaledObjects that are
+//! managed without one), their targets, Pods, pools, nodes, namespaces and the
+//! [`configuration`]; once per interval, and at once when a gateway wakes it, it
 //! takes stock, asks [`capacity::decide`] once per model, and carries the
 //! answers out: through the scale subresource ([`Actuator::Direct`]) or by
 //! publishing gauges for HPA or KEDA ([`Actuator::Gauge`]). Status, conditions
 //! and Events on each object say what was found and decided, and why;
-//! [`Handle`] says the same to the process it lives in.
+//! [`Handle`] says the same to the process it lives in. Of several that take
+//! part in one [`Election`] all watch and decide, and only the leader acts.
 
+mod accelerator;
+pub mod configuration;
 mod controller;
+mod election;
 mod events;
 mod gauges;
 mod handle;
+mod lease;
 mod ledger;
 mod metrics_server;
 mod record;
 mod selector;
 mod settings;
 mod status;
+mod subject;
 mod survey;
 mod target;
 mod views;
@@ -26,10 +33,13 @@ mod writer;
 
 pub use capacity::{Policy, PolicyError};
 pub use collect::{GatewaySource, ScrapeConfig};
+pub use election::Election;
 pub use handle::Handle;
+pub use lease::{Terms, TermsError};
 pub use record::{DecisionRecord, ExplanationRecord, InputRecord, RuleRecord, VariantChange};
 pub use views::{Measured, ReplicaRecord, VariantView};
 
+use metrics_server::Pages;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,8 +75,17 @@ pub struct Config {
     pub gateway: GatewaySource,
     /// Wakes it at once, for instance when a gateway holds a request.
     pub wake: Option<Arc<Notify>>,
-    /// Where to serve `/metrics`, if at all.
+    /// Where to serve `/metrics` and explanations, if at all.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where to serve `/healthz` and `/readyz` alone, if at all.
+    pub health_listen: Option<SocketAddr>,
+    /// The election to win before acting; without one this process is alone.
+    pub election: Option<Election>,
+    /// The ConfigMaps to follow; without, the policy holds for every model.
+    pub configuration: Option<configuration::Scope>,
+    /// The shard to look after: objects whose label `wva.llmd.ai/controller-instance`
+    /// says so; everything if absent.
+    pub instance: Option<String>,
 }
 
 impl Default for Config {
@@ -80,6 +99,10 @@ impl Default for Config {
             gateway: GatewaySource::None,
             wake: None,
             metrics_listen: None,
+            health_listen: None,
+            election: None,
+            configuration: None,
+            instance: None,
         }
     }
 }
@@ -93,8 +116,11 @@ pub enum StartError {
     /// The interval is zero.
     #[error("interval is 0: it must be longer")]
     Interval,
-    /// The metrics address cannot be had.
-    #[error("cannot listen for metrics on {0}: {1}")]
+    /// The terms of the election make no sense.
+    #[error("leader election: {0}")]
+    Terms(#[from] TermsError),
+    /// The address of metrics or health cannot be had.
+    #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
 }
 
@@ -105,6 +131,8 @@ pub struct Running {
     pub handle: Handle,
     /// Where `/metrics` is served, if it is.
     pub metrics_address: Option<SocketAddr>,
+    /// Where `/healthz` and `/readyz` are served, if they are.
+    pub health_address: Option<SocketAddr>,
     task: JoinHandle<()>,
 }
 
@@ -119,25 +147,30 @@ impl Running {
 /// Starts the autoscaler; it runs until `stop`.
 ///
 /// # Errors
-/// A policy or interval that makes no sense, an address that is taken.
+/// A policy, interval or election that makes no sense, an address that is taken.
 pub async fn start(client: kube::Client, config: Config, stop: CancellationToken) -> Result<Running, StartError> {
     config.policy.validate()?;
     if config.interval.is_zero() {
         return Err(StartError::Interval);
     }
+    if let Some(election) = &config.election {
+        election.terms.validate()?;
+    }
     let handle = Handle::new();
-    let metrics_address = match config.metrics_listen {
-        None => None,
-        Some(address) => Some(
-            metrics_server::serve(address, handle.clone(), stop.clone())
-                .await
-                .map_err(|error| StartError::Listen(address, error))?,
-        ),
+    let serve = async |address: Option<SocketAddr>, pages| match address {
+        None => Ok(None),
+        Some(address) => metrics_server::serve(address, pages, handle.clone(), stop.clone())
+            .await
+            .map(Some)
+            .map_err(|error| StartError::Listen(address, error)),
     };
+    let metrics_address = serve(config.metrics_listen, Pages::All).await?;
+    let health_address = serve(config.health_listen, Pages::Health).await?;
     let task = tokio::spawn(controller::run(client, config, handle.clone(), stop));
     Ok(Running {
         handle,
         metrics_address,
+        health_address,
         task,
     })
 }

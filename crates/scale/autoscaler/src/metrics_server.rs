@@ -1,4 +1,5 @@
-//! Serves `/metrics`, and what stands behind it: `/variants` and `/decisions`.
+//! Serves `/metrics`, and what stands behind it: `/variants`, `/decisions`,
+//! `/configuration` and `/leader`; and `/healthz` and `/readyz`, alone if wished.
 
 use crate::Handle;
 use bytes::Bytes;
@@ -20,9 +21,19 @@ const CONNECTIONS: usize = 64;
 /// Time a client has to send its request's head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
+/// What an address serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// Everything.
+    All,
+    /// Only whether the process is alive and ready.
+    Health,
+}
+
 /// Listens on `address` and serves until `stop`; returns the address it got.
 pub(crate) async fn serve(
     address: SocketAddr,
+    pages: Pages,
     handle: Handle,
     stop: CancellationToken,
 ) -> Result<SocketAddr, std::io::Error> {
@@ -49,7 +60,10 @@ pub(crate) async fn serve(
                 let connection = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEAD_DEADLINE)
-                    .serve_connection(TokioIo::new(stream), service_fn(|request| answer(&handle, &request)));
+                    .serve_connection(
+                        TokioIo::new(stream),
+                        service_fn(|request| answer(&handle, pages, &request)),
+                    );
                 tokio::select! {
                     () = stop.cancelled() => {}
                     _ = connection => {}
@@ -67,19 +81,34 @@ fn to_json(value: &impl serde::Serialize) -> String {
 
 fn answer(
     handle: &Handle,
+    pages: Pages,
     request: &Request<Incoming>,
 ) -> std::future::Ready<Result<Response<Full<Bytes>>, Infallible>> {
     let (text, json) = ("text/plain; version=0.0.4; charset=utf-8", "application/json");
-    let (status, kind, body) = match request.uri().path() {
-        "/metrics" => (StatusCode::OK, text, handle.metrics_text()),
-        "/variants" => (StatusCode::OK, json, to_json(&handle.variants())),
-        "/decisions" => (StatusCode::OK, json, to_json(&handle.decisions())),
-        "/healthz" | "/readyz" => (StatusCode::OK, text, "ok\n".to_owned()),
-        _ => (
-            StatusCode::NOT_FOUND,
-            text,
-            "there is /metrics, /variants, /decisions, /healthz and /readyz\n".to_owned(),
-        ),
+    let (status, kind, body) = match (request.uri().path(), pages) {
+        ("/healthz", _) => (StatusCode::OK, text, "ok\n".to_owned()),
+        ("/readyz", _) if handle.ready() => (StatusCode::OK, text, "ok\n".to_owned()),
+        ("/readyz", _) => {
+            let why = "objects and configuration have not been read yet\n";
+            (StatusCode::SERVICE_UNAVAILABLE, text, why.to_owned())
+        }
+        ("/metrics", Pages::All) => (StatusCode::OK, text, handle.metrics_text()),
+        ("/variants", Pages::All) => (StatusCode::OK, json, to_json(&handle.variants())),
+        ("/decisions", Pages::All) => (StatusCode::OK, json, to_json(&handle.decisions())),
+        ("/leader", Pages::All) => {
+            let leader = serde_json::json!({"leads": handle.leads(), "leader": handle.leader()});
+            (StatusCode::OK, json, leader.to_string())
+        }
+        ("/configuration", Pages::All) => (StatusCode::OK, json, to_json(&handle.configmaps())),
+        (_, pages) => {
+            let there = match pages {
+                Pages::All => {
+                    "there is /metrics, /variants, /decisions, /configuration, /leader, /healthz and /readyz\n"
+                }
+                Pages::Health => "there is /healthz and /readyz\n",
+            };
+            (StatusCode::NOT_FOUND, text, there.to_owned())
+        }
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;

@@ -2,6 +2,7 @@
 
 use api::{TargetRef, VariantAutoscalingSpec};
 use kube::api::DynamicObject;
+use std::collections::BTreeMap;
 
 /// What a VariantAutoscaling asks for, in values that can be used.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,6 +10,10 @@ pub(crate) struct Settings {
     pub(crate) target: TargetRef,
     pub(crate) model: String,
     pub(crate) cost: f64,
+    /// Whether the user said the cost; if not, a table of unit costs may.
+    pub(crate) cost_is_given: bool,
+    /// Accelerators of each kind one replica needs, where the object says so.
+    pub(crate) accelerators: BTreeMap<String, u32>,
     pub(crate) min: u32,
     pub(crate) max: u32,
 }
@@ -19,9 +24,11 @@ pub(crate) type Invalid = String;
 /// The largest number of replicas that makes sense to ask for; a mistyped
 /// bound should not become a real order.
 const MOST_REPLICAS: i32 = 100_000;
+/// What the schema fills in where the user says no cost.
+const DEFAULT_COST: &str = "10.0";
 
 impl Settings {
-    /// Reads the spec of an object of either shape.
+    /// Reads the spec of a VariantAutoscaling of either shape.
     ///
     /// # Errors
     /// The first field that cannot be used.
@@ -43,33 +50,58 @@ impl Settings {
         if spec.model_id.is_empty() {
             return Err("spec.modelID is empty: it must be the name the engine serves the model under".to_owned());
         }
-        let cost = spec
-            .variant_cost
-            .trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|cost| cost.is_finite() && *cost >= 0.0);
-        let Some(cost) = cost else {
-            let given = spec.variant_cost.chars().take(40).collect::<String>();
-            return Err(format!("spec.variantCost is `{given}`: it must be a number, 0 or more"));
+        let cost = Some(spec.variant_cost.trim()).filter(|cost| *cost != DEFAULT_COST);
+        let mut settings = Self::checked(
+            target,
+            spec.model_id,
+            ("spec.variantCost", cost),
+            ("spec.minReplicas", spec.min_replicas),
+            ("spec.maxReplicas", spec.max_replicas),
+        )?;
+        let profiles = spec
+            .model_profile
+            .map(|profile| profile.accelerators)
+            .unwrap_or_default();
+        settings.accelerators = profiles
+            .into_iter()
+            .filter_map(|profile| Some((profile.acc, u32::try_from(profile.acc_count).ok()?)))
+            .collect();
+        Ok(settings)
+    }
+
+    /// Checks values that came with the names of their fields.
+    ///
+    /// # Errors
+    /// The first field that cannot be used.
+    pub(crate) fn checked(
+        target: TargetRef,
+        model: String,
+        (cost_field, cost_text): (&str, Option<&str>),
+        (min_field, min): (&str, i32),
+        (max_field, max): (&str, i32),
+    ) -> Result<Self, Invalid> {
+        let given = cost_text.unwrap_or(DEFAULT_COST);
+        let cost = given.trim().parse::<f64>().ok();
+        let Some(cost) = cost.filter(|cost| cost.is_finite() && *cost >= 0.0) else {
+            let given = given.chars().take(40).collect::<String>();
+            return Err(format!("{cost_field} is `{given}`: it must be a number, 0 or more"));
         };
-        let (min, max) = (spec.min_replicas, spec.max_replicas);
-        let bound = |name: &str, value: i32| match u32::try_from(value) {
+        let bound = |field: &str, value: i32| match u32::try_from(value) {
             Ok(replicas) if value <= MOST_REPLICAS => Ok(replicas),
-            _ => Err(format!(
-                "spec.{name} is {value}: it must be between 0 and {MOST_REPLICAS}"
-            )),
+            _ => Err(format!("{field} is {value}: it must be between 0 and {MOST_REPLICAS}")),
         };
-        let (min, max) = (bound("minReplicas", min)?, bound("maxReplicas", max)?);
+        let (min, max) = (bound(min_field, min)?, bound(max_field, max)?);
         if min > max {
             return Err(format!(
-                "spec.minReplicas is {min} and spec.maxReplicas {max}: the minimum must not be above"
+                "{min_field} is {min} and {max_field} {max}: the minimum must not be above"
             ));
         }
         Ok(Self {
             target,
-            model: spec.model_id,
+            model,
             cost,
+            cost_is_given: cost_text.is_some(),
+            accelerators: BTreeMap::new(),
             min,
             max,
         })

@@ -1,12 +1,15 @@
 //! Takes stock of the watched objects: every variant with its target and Pods.
 
+use crate::accelerator;
+use crate::configuration::{ConfigMaps, ModelConfig};
 use crate::ledger::Ledger;
 use crate::settings::{Invalid, Settings};
+use crate::subject::Subject;
 use crate::target::{self, Scales, Target, TargetKey};
 use crate::world::World;
 use api::InferencePool;
 use api::names::{
-    ACCELERATOR_LABEL, CONTROLLER_INSTANCE_LABEL, EXCLUDE_ANNOTATION, GPU_PRODUCT_LABEL, SLOTS_ANNOTATION,
+    ACCELERATOR_LABEL, CONFIG_ENABLED_LABEL, CONTROLLER_INSTANCE_LABEL, EXCLUDE_ANNOTATION, SLOTS_ANNOTATION,
 };
 use capacity::ReplicaState;
 use collect::Clock;
@@ -20,12 +23,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use units::Instant;
 
+mod claims;
+mod zero;
+
 /// Port of a model server whose Pod belongs to no pool and declares none.
 const DEFAULT_PORT: u16 = 8000;
 
-/// One VariantAutoscaling and all that belongs to it.
+/// One VariantAutoscaling, or what stands for one, and all that belongs to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Variant {
+    pub(crate) subject: Subject,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) uid: String,
@@ -36,6 +43,8 @@ pub(crate) struct Variant {
     /// What it asks for; the last that could be used, while `invalid` is set.
     pub(crate) settings: Option<Settings>,
     pub(crate) invalid: Option<Invalid>,
+    /// What ConfigMaps say of its model.
+    pub(crate) config: Option<Arc<ModelConfig>>,
     /// Why it is left alone, if it is.
     pub(crate) skipped: Option<String>,
     pub(crate) target_key: Option<TargetKey>,
@@ -75,66 +84,109 @@ impl Variant {
 /// Settings that were last good, by uid.
 pub(crate) type LastGood = BTreeMap<String, Settings>;
 
+/// What a survey looks at.
+#[derive(Debug)]
+pub(crate) struct Sources<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) scales: &'a Scales,
+    pub(crate) configs: &'a mut ConfigMaps,
+    /// The shard to look after; everything if absent.
+    pub(crate) instance: Option<&'a str>,
+}
+
+/// Objects that ask for replicas, in the order in which they claim names and
+/// targets: VariantAutoscalings first, the older before the younger.
+fn subjects(world: &World) -> Vec<(Subject, Arc<DynamicObject>)> {
+    let mut found: Vec<(Subject, Arc<DynamicObject>)> = Vec::new();
+    for (subject, store) in &world.subjects {
+        let asks =
+            |object: &Arc<DynamicObject>| object.metadata.deletion_timestamp.is_none() && subject.is_ours(object);
+        found.extend(store.state().into_iter().filter(asks).map(|object| (*subject, object)));
+    }
+    found.sort_by_cached_key(|(subject, object)| {
+        let born = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        (*subject, born, object.namespace(), object.name_any())
+    });
+    found
+}
+
+/// Whether an object belongs to the shard to look after.
+fn of_shard(object: &DynamicObject, instance: Option<&str>) -> bool {
+    let owner = object.labels().get(CONTROLLER_INSTANCE_LABEL).map(String::as_str);
+    instance.is_none_or(|instance| owner == Some(instance))
+}
+
 /// Lists every variant by namespace and name. Settings that can be used are
 /// remembered in `last_good`; those of objects that are gone are forgotten.
 pub(crate) fn take(
-    world: &World,
-    scales: &Scales,
+    from: &mut Sources<'_>,
     ledger: &mut Ledger,
     last_good: &mut LastGood,
     now: Instant,
 ) -> Vec<Variant> {
-    let mut objects = world.variants.state();
-    objects.retain(|object| object.metadata.deletion_timestamp.is_none());
-    objects.sort_by_cached_key(|object| (object.namespace(), object.name_any()));
-    let uids: BTreeSet<String> = objects.iter().filter_map(|object| object.uid()).collect();
+    let world = from.world;
+    let subjects = subjects(world);
+    let uids: BTreeSet<String> = subjects.iter().filter_map(|(_, object)| object.uid()).collect();
     last_good.retain(|uid, _| uids.contains(uid));
 
     let pods = PodIndex::of(world.pods.state());
     let pools = world.pools.state();
-    let mut owners: BTreeMap<TargetKey, String> = BTreeMap::new();
-    let mut variants = Vec::with_capacity(objects.len());
-    for object in objects {
+    let mut claims = claims::Claims::default();
+    let mut variants = Vec::with_capacity(subjects.len());
+    for (subject, object) in subjects {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let uid = object.uid().unwrap_or_default();
-        let (settings, mut invalid) = match Settings::read(&object) {
+        if !of_shard(&object, from.instance) {
+            // Another's, whose target must not be taken from it.
+            if let Ok(settings) = subject.read(&object) {
+                let key = TargetKey::new(&namespace, &settings.target);
+                let _ = claims.claim(subject, &namespace, &name, Some(&key));
+            }
+            continue;
+        }
+        let (mut settings, mut invalid) = match subject.read(&object) {
             Ok(settings) => {
                 last_good.insert(uid.clone(), settings.clone());
                 (Some(settings), None)
             }
-            Err(invalid) => (last_good.get(&uid).cloned(), Some(invalid)),
+            Err(invalid) => match last_good.get(&uid) {
+                Some(good) => {
+                    let message = format!("{invalid}; the last specification that could be used stays in force");
+                    (Some(good.clone()), Some(message))
+                }
+                None => (None, Some(invalid)),
+            },
         };
-        let mut settings = settings;
         let target_key = settings
             .as_ref()
             .map(|settings| TargetKey::new(&namespace, &settings.target));
-        if let Some(key) = &target_key {
-            if let Some(owner) = owners.get(key) {
-                invalid = Some(format!(
-                    "spec.scaleTargetRef: {} is scaled by {owner} already",
-                    key.for_people()
-                ));
-                settings = None;
-            } else {
-                owners.insert(key.clone(), name.clone());
-            }
+        if let Err(taken) = claims.claim(subject, &namespace, &name, target_key.as_ref()) {
+            (settings, invalid) = (None, Some(taken));
         }
         let mut target = match &target_key {
-            Some(key) => find_target(world, scales, key),
+            Some(key) => find_target(world, from.scales, key),
             None => Err("its specification cannot be read".to_owned()),
         };
         if let (Ok(target), Some(key)) = (&mut target, &target_key) {
-            target.wanted = ledger.correct(key, target.wanted, target.generation, now);
+            target.wanted = ledger.correct(key, target.wanted, &target.seen(), now);
         }
-        let pods = match &target {
-            Ok(target) => pods
+        let pods = match (&target, &target_key) {
+            (Ok(target), Some(key)) => pods
                 .select(&namespace, &target.selector)
+                .filter(|pod| key.owns(target, pod))
                 .map(|pod| facts(pod, &pools, &namespace))
                 .collect(),
-            Err(_) => Vec::new(),
+            _ => Vec::new(),
         };
         let accelerator = accelerator(&object, target.as_ref().ok(), &pods, world);
+        let config = settings
+            .as_ref()
+            .map(|settings| from.configs.of_model(&namespace, &settings.model));
+        if let Some(settings) = &mut settings {
+            price(settings, accelerator.as_deref(), from.configs);
+        }
         variants.push(Variant {
+            subject,
             instance: object.labels().get(CONTROLLER_INSTANCE_LABEL).cloned(),
             generation: object.metadata.generation,
             skipped: excluded(world, &namespace),
@@ -144,44 +196,88 @@ pub(crate) fn take(
             object,
             settings,
             invalid,
+            config,
             target_key,
             target,
             accelerator,
             pods,
         });
     }
+    variants.sort_by(|a, b| (&a.namespace, &a.name, a.subject).cmp(&(&b.namespace, &b.name, b.subject)));
+    zero::apply(&mut variants);
     variants
 }
 
+/// Takes the cost from the table of unit costs where the object says none.
+fn price(settings: &mut Settings, accelerator: Option<&str>, configs: &ConfigMaps) {
+    if settings.cost_is_given {
+        return;
+    }
+    let unit = accelerator.and_then(|accelerator| Some((accelerator, configs.cost_of(accelerator)?)));
+    if let Some((accelerator, cost)) = unit {
+        let each = settings.accelerators.get(accelerator).copied().unwrap_or(1);
+        settings.cost = cost * f64::from(each.max(1));
+    }
+}
+
 /// Targets of all variants that are not watched.
-pub(crate) fn unwatched_targets(world: &World) -> Vec<TargetKey> {
-    let mut keys: Vec<TargetKey> = world
-        .variants
-        .state()
+pub(crate) fn unwatched_targets(world: &World, instance: Option<&str>) -> Vec<TargetKey> {
+    let mut keys: Vec<TargetKey> = subjects(world)
         .iter()
-        .filter_map(|object| {
-            let settings = Settings::read(object).ok()?;
+        .filter(|(_, object)| of_shard(object, instance) && !names_watched_kind(object))
+        .filter_map(|(subject, object)| {
+            let settings = subject.read(object).ok()?;
             Some(TargetKey::new(
                 &object.namespace().unwrap_or_default(),
                 &settings.target,
             ))
         })
-        .filter(|key| !key.is_deployment())
+        .filter(|key| key.watched().is_none())
         .collect();
     keys.sort();
     keys.dedup();
     keys
 }
 
-fn find_target(world: &World, scales: &Scales, key: &TargetKey) -> Result<Target, String> {
-    if !key.is_deployment() {
-        return scales.get(key);
-    }
-    let found = world.deployments.get(&ObjectRef::new(&key.name).within(&key.namespace));
-    let Some(deployment) = found else {
-        return Err(format!("{} does not exist", key.for_people()));
+/// Whether an object's target is of a watched kind, seen without reading all
+/// of it: most are, and there may be thousands.
+fn names_watched_kind(object: &DynamicObject) -> bool {
+    let target = &object.data["spec"]["scaleTargetRef"];
+    matches!(target["kind"].as_str(), None | Some("Deployment" | "StatefulSet"))
+        && matches!(target["apiVersion"].as_str(), None | Some("" | "apps/v1"))
+}
+
+/// Whether a namespace's own ConfigMaps matter to somebody: it has variants,
+/// or says so.
+pub(crate) fn configures(world: &World, variants: &[Variant], namespace: &str) -> bool {
+    let asks = || {
+        let found = world.namespaces.get(&ObjectRef::new(namespace))?;
+        Some(found.labels().get(CONFIG_ENABLED_LABEL)? == "true")
     };
-    target::of_deployment(&deployment).map_err(|why| format!("{}: {why}", key.for_people()))
+    variants
+        .iter()
+        .any(|variant| variant.namespace == namespace && variant.skipped.is_none())
+        || asks().unwrap_or(false)
+}
+
+fn find_target(world: &World, scales: &Scales, key: &TargetKey) -> Result<Target, String> {
+    let read = match key.watched() {
+        None => return scales.get(key),
+        Some("deployments") => {
+            let found = world.deployments.get(&ObjectRef::new(&key.name).within(&key.namespace));
+            found.map(|deployment| target::of_deployment(&deployment))
+        }
+        Some(_) => {
+            let found = world
+                .stateful_sets
+                .get(&ObjectRef::new(&key.name).within(&key.namespace));
+            found.map(|set| target::of_stateful_set(&set))
+        }
+    };
+    match read {
+        None => Err(format!("{} does not exist", key.for_people())),
+        Some(read) => read.map_err(|why| format!("{}: {why}", key.for_people())),
+    }
 }
 
 fn excluded(world: &World, namespace: &str) -> Option<String> {
@@ -196,7 +292,7 @@ fn accelerator(object: &DynamicObject, target: Option<&Target>, pods: &[PodFacts
     let labelled = object.labels().get(ACCELERATOR_LABEL).filter(|label| !label.is_empty());
     let of_node = |pod: &PodFacts| {
         let node: Arc<Node> = world.nodes.get(&ObjectRef::new(pod.node.as_deref()?))?;
-        node.labels().get(GPU_PRODUCT_LABEL).cloned()
+        accelerator::of_labels(node.labels())
     };
     labelled
         .cloned()
@@ -271,7 +367,7 @@ fn facts(pod: &Arc<Pod>, pools: &[Arc<InferencePool>], namespace: &str) -> PodFa
         phase: phase(pod),
         slots: slots.filter(|slots| *slots > 0).map(f64::from),
         node: spec.and_then(|spec| spec.node_name.clone()),
-        gpu: spec.and_then(|spec| spec.node_selector.as_ref()?.get(GPU_PRODUCT_LABEL).cloned()),
+        gpu: spec.and_then(accelerator::of_pod),
     }
 }
 

@@ -1,12 +1,14 @@
-//! What is scaled: Deployments from the watch, anything else with a scale
-//! subresource by asking for it.
+//! What is scaled: Deployments and StatefulSets from the watch, anything else
+//! with a scale subresource by asking for it.
 
-use crate::selector;
+use crate::{accelerator, selector};
 use api::TargetRef;
-use api::names::{GPU_PRODUCT_LABEL, SLOTS_ANNOTATION};
+use api::names::SLOTS_ANNOTATION;
 use collect::Clock;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::core::Selector;
 use kube::{Api, Client, discovery};
@@ -20,6 +22,8 @@ use units::Instant;
 /// A target as it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
+    /// Which object it is: another of the same name is another target.
+    pub(crate) uid: Option<String>,
     /// Replicas it is asked for.
     pub(crate) wanted: u32,
     /// Replicas it has.
@@ -29,8 +33,17 @@ pub(crate) struct Target {
     pub(crate) generation: Option<i64>,
     /// Most requests per replica, as its template says.
     pub(crate) slots: Option<f64>,
-    /// GPU product its template asks for.
+    /// Accelerator its template asks for.
     pub(crate) gpu: Option<String>,
+}
+
+/// An object at one moment: uid and generation.
+pub(crate) type Seen = (Option<String>, Option<i64>);
+
+impl Target {
+    pub(crate) fn seen(&self) -> Seen {
+        (self.uid.clone(), self.generation)
+    }
 }
 
 /// Namespace and reference: what a target is known by.
@@ -53,8 +66,35 @@ impl TargetKey {
         }
     }
 
-    pub(crate) fn is_deployment(&self) -> bool {
-        self.kind == "Deployment" && self.api_version == "apps/v1"
+    /// What the watched kinds of targets are called in paths; absent for a
+    /// kind that is not watched.
+    pub(crate) fn watched(&self) -> Option<&'static str> {
+        match (self.api_version.as_str(), self.kind.as_str()) {
+            ("apps/v1", "Deployment") => Some("deployments"),
+            ("apps/v1", "StatefulSet") => Some("statefulsets"),
+            _ => None,
+        }
+    }
+
+    /// Whether a Pod that the target's selector takes is the target's own, by
+    /// its owner: two targets may have overlapping selectors.
+    pub(crate) fn owns(&self, target: &Target, pod: &Pod) -> bool {
+        let owners = pod.metadata.owner_references.iter().flatten();
+        let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
+            return true;
+        };
+        match self.watched() {
+            Some("deployments") => {
+                // A Deployment's ReplicaSet has its name and a hash.
+                let made_for = owner.name.rsplit_once('-').map(|(name, _)| name);
+                owner.kind == "ReplicaSet" && made_for == Some(self.name.as_str())
+            }
+            Some(_) => {
+                let same = target.uid.as_ref().is_none_or(|uid| *uid == owner.uid);
+                owner.kind == self.kind && owner.name == self.name && same
+            }
+            None => true,
+        }
     }
 
     /// `Deployment shop/llama`.
@@ -74,30 +114,55 @@ impl TargetKey {
 /// A sentence, when its selector cannot be used.
 pub(crate) fn of_deployment(deployment: &Deployment) -> Result<Target, String> {
     let spec = deployment.spec.as_ref();
-    let selector = spec.map(|spec| spec.selector.clone()).unwrap_or_default();
+    let has = deployment.status.as_ref().and_then(|status| status.replicas);
+    of_workload(
+        &deployment.metadata,
+        spec.map(|spec| &spec.selector),
+        spec.map(|spec| &spec.template),
+        spec.and_then(|spec| spec.replicas),
+        has,
+    )
+}
+
+/// Reads a watched StatefulSet.
+///
+/// # Errors
+/// A sentence, when its selector cannot be used.
+pub(crate) fn of_stateful_set(set: &StatefulSet) -> Result<Target, String> {
+    let spec = set.spec.as_ref();
+    of_workload(
+        &set.metadata,
+        spec.map(|spec| &spec.selector),
+        spec.map(|spec| &spec.template),
+        spec.and_then(|spec| spec.replicas),
+        set.status.as_ref().map(|status| status.replicas),
+    )
+}
+
+fn of_workload(
+    metadata: &ObjectMeta,
+    selector: Option<&LabelSelector>,
+    template: Option<&PodTemplateSpec>,
+    wanted: Option<i32>,
+    has: Option<i32>,
+) -> Result<Target, String> {
+    let selector = selector.cloned().unwrap_or_default();
     let selector = Selector::try_from(selector).map_err(|error| format!("its selector cannot be read: {error}"))?;
     if selector.selects_all() {
         return Err("its selector is empty and would match every Pod".to_owned());
     }
-    let template = spec.map(|spec| &spec.template);
     let slots = template
         .and_then(|template| template.metadata.as_ref()?.annotations.as_ref()?.get(SLOTS_ANNOTATION))
         .and_then(|slots| slots.parse::<u32>().ok())
         .filter(|slots| *slots > 0);
-    let gpu = template.and_then(|template| template.spec.as_ref()?.node_selector.as_ref()?.get(GPU_PRODUCT_LABEL));
     Ok(Target {
-        wanted: count(spec.and_then(|spec| spec.replicas).unwrap_or(1)),
-        replicas: count(
-            deployment
-                .status
-                .as_ref()
-                .and_then(|status| status.replicas)
-                .unwrap_or(0),
-        ),
+        uid: metadata.uid.clone(),
+        wanted: count(wanted.unwrap_or(1)),
+        replicas: count(has.unwrap_or(0)),
         selector,
-        generation: deployment.metadata.generation,
+        generation: metadata.generation,
         slots: slots.map(f64::from),
-        gpu: gpu.cloned(),
+        gpu: template.and_then(|template| accelerator::of_pod(template.spec.as_ref()?)),
     })
 }
 
@@ -112,6 +177,7 @@ fn of_scale(scale: &Scale) -> Result<Target, String> {
         return Err("its scale subresource names no selector".to_owned());
     }
     Ok(Target {
+        uid: scale.metadata.uid.clone(),
         wanted: wanted_of(scale),
         replicas: count(scale.status.as_ref().map_or(0, |status| status.replicas)),
         selector,
@@ -141,6 +207,8 @@ pub(crate) enum ScaleError {
     Deadline(Duration),
     #[error("it was changed by somebody else at the same time, three times in a row")]
     Contended,
+    #[error("it was deleted and made anew since; the next decision is about the new one")]
+    MadeAnew,
 }
 
 /// What came of setting replicas.
@@ -238,8 +306,8 @@ impl Scales {
 
     async fn find(&self, key: &TargetKey) -> Result<ApiResource, String> {
         let gvk = key.kind_of();
-        if key.is_deployment() {
-            return Ok(ApiResource::from_gvk_with_plural(&gvk, "deployments"));
+        if let Some(plural) = key.watched() {
+            return Ok(ApiResource::from_gvk_with_plural(&gvk, plural));
         }
         match tokio::time::timeout(DEADLINE, discovery::pinned_kind(&self.client, &gvk)).await {
             Ok(Ok((resource, _))) => Ok(resource),
@@ -260,24 +328,38 @@ impl Scales {
     }
 }
 
-/// Sets replicas from `from` to `to`, and only if `from` is still what is asked for.
+/// Sets replicas from `from` to `to`, and only if `from` is still what is asked
+/// for, on the object that was decided on.
 ///
 /// # Errors
-/// The API's refusal, its silence, or too many writers at once.
+/// The API's refusal, its silence, another object of that name, or too many
+/// writers at once.
 pub(crate) async fn set_replicas(
     api: &Api<DynamicObject>,
     name: &str,
+    uid: Option<&str>,
     from: u32,
     to: u32,
 ) -> Result<Scaled, ScaleError> {
-    tokio::time::timeout(DEADLINE, set_unhurried(api, name, from, to))
+    tokio::time::timeout(DEADLINE, set_unhurried(api, name, uid, from, to))
         .await
         .unwrap_or(Err(ScaleError::Deadline(DEADLINE)))
 }
 
-async fn set_unhurried(api: &Api<DynamicObject>, name: &str, from: u32, to: u32) -> Result<Scaled, ScaleError> {
+async fn set_unhurried(
+    api: &Api<DynamicObject>,
+    name: &str,
+    uid: Option<&str>,
+    from: u32,
+    to: u32,
+) -> Result<Scaled, ScaleError> {
     for _ in 0..3 {
         let scale = api.get_scale(name).await?;
+        if let (Some(now), Some(then)) = (scale.metadata.uid.as_deref(), uid)
+            && now != then
+        {
+            return Err(ScaleError::MadeAnew);
+        }
         let wanted = wanted_of(&scale);
         if wanted == to {
             return Ok(Scaled::Done);
@@ -300,4 +382,54 @@ async fn set_unhurried(api: &Api<DynamicObject>, name: &str, from: u32, to: u32)
         }
     }
     Err(ScaleError::Contended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(kind: &str, name: &str) -> TargetKey {
+        let target = TargetRef {
+            api_version: None,
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        };
+        TargetKey::new("n", &target)
+    }
+
+    #[test]
+    fn a_pod_belongs_to_the_target_that_controls_it() {
+        let set: StatefulSet = serde_json::from_value(json!({
+            "metadata": {"name": "llama", "uid": "u1", "generation": 4},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "m"}}, "serviceName": "s",
+                "template": {"metadata": {"annotations": {"tidegate.dev/slots": "8"}},
+                    "spec": {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-L40S-48GB"}, "containers": []}}},
+            "status": {"replicas": 2},
+        }))
+        .unwrap();
+        let target = of_stateful_set(&set).unwrap();
+        assert_eq!((target.wanted, target.replicas, target.slots), (3, 2, Some(8.0)));
+        assert_eq!(
+            (target.gpu.as_deref(), target.seen()),
+            (Some("L40S"), (Some("u1".to_owned()), Some(4)))
+        );
+
+        let pod = |kind: &str, name: &str, uid: &str| -> Pod {
+            let owner = json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
+            serde_json::from_value(json!({"metadata": {"name": "p", "ownerReferences": owner}})).unwrap()
+        };
+        let cases = [
+            ("StatefulSet", pod("StatefulSet", "llama", "u1"), true),
+            ("StatefulSet", pod("StatefulSet", "llama", "u0"), false),
+            ("StatefulSet", pod("ReplicaSet", "llama-5f7", "u1"), false),
+            ("Deployment", pod("ReplicaSet", "llama-5f7", "r"), true),
+            ("Deployment", pod("ReplicaSet", "llama-h100-5f7", "r"), false),
+            ("Deployment", pod("StatefulSet", "llama", "u1"), false),
+            ("LeaderWorkerSet", pod("StatefulSet", "llama-0", "x"), true),
+            ("Deployment", Pod::default(), true),
+        ];
+        for (kind, pod, ours) in cases {
+            assert_eq!(key(kind, "llama").owns(&target, &pod), ours, "{kind}: {pod:?}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Variants as they are shown: what each has, wants, and why.
 
+use crate::configuration::ServiceLevel;
 use crate::record::ExplanationRecord;
 use crate::survey::{PodFacts, Variant};
 use capacity::{ModelView, ReplicaState, ReplicaView};
@@ -11,7 +12,10 @@ use units::{Instant, Signal};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VariantView {
-    /// Name of the VariantAutoscaling.
+    /// Kind of the object: `VariantAutoscaling`, or the managed
+    /// `HorizontalPodAutoscaler` or `ScaledObject` that stands for one.
+    pub kind: &'static str,
+    /// Its name.
     pub name: String,
     /// Its namespace.
     pub namespace: String,
@@ -39,6 +43,10 @@ pub struct VariantView {
     pub sentence: String,
     /// Each of its Pods.
     pub replicas: Vec<ReplicaRecord>,
+    /// What is promised for its model, if a service class says so.
+    pub slo: Option<ServiceLevel>,
+    /// What ConfigMaps say of its model, a line for each.
+    pub configured: Arc<[String]>,
     /// Everything behind the last decision on its model, if there was one.
     pub explanation: Option<Arc<ExplanationRecord>>,
 }

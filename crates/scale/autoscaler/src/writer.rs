@@ -1,7 +1,7 @@
 //! Writes status and events, beside the decisions: a slow API server must not
 //! hold up the next one.
 
-use crate::world::variant_resource;
+use crate::subject::Subject;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
@@ -117,7 +117,8 @@ async fn carry_out(client: &Client, shared: &Shared, write: Write) {
         Write::Status {
             namespace, name, patch, ..
         } => {
-            let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &variant_resource());
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(client.clone(), namespace, &Subject::VariantAutoscaling.resource());
             let params = PatchParams::default();
             let patch = Patch::Merge(patch);
             let written = api.patch_status(name, &params, &patch);

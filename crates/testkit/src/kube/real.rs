@@ -28,6 +28,8 @@ pub struct Options {
     /// Run kube-controller-manager. Without it nothing makes service
     /// accounts, so Pods are admitted without one.
     pub controller_manager: bool,
+    /// Keep a log of who asked what and was answered how, [`ControlPlane::audit`].
+    pub audit: bool,
 }
 
 /// A running control plane. Dropping it ends its processes and removes its
@@ -37,7 +39,7 @@ pub struct ControlPlane {
     access: Access,
     // Dropped in this order: clients of etcd first, files last.
     _parts: Vec<Child>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl ControlPlane {
@@ -72,6 +74,12 @@ impl ControlPlane {
         self.access.kubeconfig()
     }
 
+    /// The audit log so far, one event of JSON per line; empty unless asked for.
+    #[must_use]
+    pub fn audit(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("audit.log")).unwrap_or_default()
+    }
+
     /// A client, as [`Access::client`].
     ///
     /// # Errors
@@ -90,6 +98,7 @@ impl ControlPlane {
             Child::start(program, &binaries.path(program), arguments, folder.path())
         };
 
+        std::fs::write(folder.path().join("audit.yaml"), AUDIT)?;
         let mut parts = vec![run("etcd", etcd_flags(folder.path(), etcd, peers))?];
         parts.push(run(
             "kube-apiserver",
@@ -123,7 +132,7 @@ impl ControlPlane {
         Ok(Self {
             access,
             _parts: parts,
-            _folder: folder,
+            folder,
         })
     }
 }
@@ -150,6 +159,10 @@ async fn ready(client: &kube::Client, parts: &mut [Child], path: &str) -> Result
         }),
     }
 }
+
+/// Who asked what, and nothing of what was said.
+const AUDIT: &str =
+    "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
 
 fn flag(name: &str, value: impl std::fmt::Display) -> String {
     format!("--{name}={value}")
@@ -186,6 +199,10 @@ fn apiserver_flags(folder: &Path, keys: &Keys, etcd: u16, secure: u16, options: 
         flag("service-cluster-ip-range", "10.0.0.0/16"),
         flag("allow-privileged", "true"),
     ];
+    if options.audit {
+        flags.push(flag("audit-policy-file", folder.join("audit.yaml").display()));
+        flags.push(flag("audit-log-path", folder.join("audit.log").display()));
+    }
     if !options.controller_manager {
         flags.push(flag("disable-admission-plugins", "ServiceAccount"));
     }

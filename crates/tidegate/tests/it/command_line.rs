@@ -43,6 +43,46 @@ fn a_missing_file_is_named() {
     assert!(told(&["up", "--fleet", "/nowhere/fleet.yaml"]).contains("/nowhere/fleet.yaml"));
 }
 
+#[test]
+fn an_autoscaler_that_cannot_start_says_what_to_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let kubeconfig = file(
+        "kubeconfig",
+        "{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}], \
+         users: [{name: c, user: {}}], contexts: [{name: c, context: {cluster: c, user: c}}]}",
+    );
+    let settings = file("config.yaml", "LEADER_ELECTED: true\n");
+    let cases: [(&[&str], &[&str]); 3] = [
+        (&["--kubeconfig", "/nowhere/config"], &["--kubeconfig /nowhere/config"]),
+        (
+            &["--config-file", &settings],
+            &["LEADER_ELECTED", "is not known", &settings],
+        ),
+        (
+            &[
+                "--kubeconfig",
+                &kubeconfig,
+                "--leader-elect",
+                "--leader-election-renew-deadline",
+                "90s",
+            ],
+            &[
+                "--leader-election-renew-deadline",
+                "must be shorter than the lease duration",
+            ],
+        ),
+    ];
+    for (flags, words) in cases {
+        let error = told(&[&["autoscaler"], flags].concat());
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+}
+
 const FLAGS: [&str; 5] = [
     "--listen",
     "--dashboard",

@@ -35,6 +35,7 @@ fn the_command_line_reference_is_what_the_binary_says() {
     for args in [
         &[][..],
         &["up"],
+        &["autoscaler"],
         &["load"],
         &["sim"],
         &["why", "variant"],

@@ -1,9 +1,10 @@
 //! What people hear of: Events of decisions and of conditions that turned.
 
+use super::Acted;
 use super::notable::Notable;
 use super::turns::Turns;
-use super::{Acted, Findings};
 use crate::events::{self, Budget, Kind};
+use crate::status::Findings;
 use crate::survey::Variant;
 use api::{VariantAutoscalingStatus, reasons};
 use capacity::{Decision, VariantDecision};

@@ -1,6 +1,6 @@
 //! Which turns of a condition people should hear of: those that last.
 
-use super::reasons;
+use api::reasons;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use units::Instant;

@@ -42,12 +42,17 @@ pub(crate) struct FakePod(Arc<parking_lot::Mutex<Option<String>>>);
 impl FakePod {
     /// What the page says from now on.
     pub(crate) fn tell(&self, kv: f64, running: u32, waiting: u32) {
+        self.tell_of("llama", kv, running, waiting);
+    }
+
+    /// The same of another model.
+    pub(crate) fn tell_of(&self, model: &str, kv: f64, running: u32, waiting: u32) {
         let page = format!(
             "# TYPE vllm:kv_cache_usage_perc gauge\n\
-             vllm:kv_cache_usage_perc{{engine=\"0\",model_name=\"llama\"}} {kv}\n\
-             vllm:num_requests_running{{engine=\"0\",model_name=\"llama\"}} {running}\n\
-             vllm:num_requests_waiting{{engine=\"0\",model_name=\"llama\"}} {waiting}\n\
-             vllm:generation_tokens_total{{engine=\"0\",model_name=\"llama\"}} 100\n"
+             vllm:kv_cache_usage_perc{{engine=\"0\",model_name=\"{model}\"}} {kv}\n\
+             vllm:num_requests_running{{engine=\"0\",model_name=\"{model}\"}} {running}\n\
+             vllm:num_requests_waiting{{engine=\"0\",model_name=\"{model}\"}} {waiting}\n\
+             vllm:generation_tokens_total{{engine=\"0\",model_name=\"{model}\"}} 100\n"
         );
         *self.0.lock() = Some(page);
     }
@@ -91,13 +96,16 @@ impl Fleet {
     }
 
     pub(crate) async fn autoscaler(&self, config: Config) -> Running {
+        self.autoscaler_until(config, self.stop.child_token()).await
+    }
+
+    /// One that ends when told to.
+    pub(crate) async fn autoscaler_until(&self, config: Config, stop: CancellationToken) -> Running {
         let config = Config {
             namespace: Some(NAMESPACE.to_owned()),
             ..config
         };
-        autoscaler::start(self.client.clone(), config, self.stop.child_token())
-            .await
-            .unwrap()
+        autoscaler::start(self.client.clone(), config, stop).await.unwrap()
     }
 
     fn variants(&self) -> Api<DynamicObject> {
@@ -129,6 +137,45 @@ impl Fleet {
             .create(&PostParams::default(), &read(deployment))
             .await
             .unwrap();
+    }
+
+    /// Creates or replaces an object of any kind.
+    pub(crate) async fn apply(&self, object: Value) {
+        let api = self.untyped(&object);
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        match api.get_opt(&name).await.unwrap() {
+            None => drop(api.create(&PostParams::default(), &read(object)).await.unwrap()),
+            Some(_) => drop(
+                api.patch(&name, &PatchParams::default(), &Patch::Merge(object))
+                    .await
+                    .unwrap(),
+            ),
+        }
+    }
+
+    /// Deletes an object of any kind.
+    pub(crate) async fn delete(&self, api_version: &str, kind: &str, name: &str) {
+        let api = self.untyped(&json!({"apiVersion": api_version, "kind": kind}));
+        api.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// An object of any kind.
+    pub(crate) async fn object(&self, api_version: &str, kind: &str, name: &str) -> Value {
+        let api = self.untyped(&json!({"apiVersion": api_version, "kind": kind}));
+        serde_json::to_value(api.get(name).await.unwrap()).unwrap()
+    }
+
+    fn untyped(&self, object: &Value) -> Api<DynamicObject> {
+        let (api_version, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        Api::namespaced_with(self.client.clone(), NAMESPACE, &resource)
+    }
+
+    /// One of the ConfigMaps the autoscaler follows.
+    pub(crate) async fn config_map(&self, name: &str, data: Value) {
+        self.apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}))
+            .await;
     }
 
     /// A VariantAutoscaling for the Deployment of its name.
@@ -195,13 +242,10 @@ impl Fleet {
         FakePod(page)
     }
 
-    /// Reason and message of the Events on a VariantAutoscaling.
+    /// Reason and message of the Events on the object of this name.
     pub(crate) async fn events(&self, variant: &str) -> Vec<(String, String)> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let about = |event: &Event| {
-            event.involved_object.kind.as_deref() == Some("VariantAutoscaling")
-                && event.involved_object.name.as_deref() == Some(variant)
-        };
+        let about = |event: &Event| event.involved_object.name.as_deref() == Some(variant);
         let listed = events.list(&ListParams::default()).await.unwrap();
         let ours = listed.items.into_iter().filter(about);
         ours.map(|event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default()))

@@ -1,5 +1,6 @@
 //! The autoscaler over a real API: the embedded one, fake Pods, fake metrics.
 
+mod control;
 mod fleet;
 
 use autoscaler::{Actuator, Config, GatewaySource, Policy, ScrapeConfig};
@@ -12,7 +13,7 @@ use tokio::sync::Notify;
 use wire::signals::{GatewaySignals, PoolSignals};
 
 /// Decisions within tenths of a second, so that a test need not wait.
-fn quick() -> Config {
+pub(crate) fn quick() -> Config {
     Config {
         interval: Duration::from_millis(50),
         policy: Policy {

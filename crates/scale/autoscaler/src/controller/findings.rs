@@ -1,0 +1,97 @@
+//! What a pass says of one variant, in conditions.
+
+use super::Acted;
+use crate::status::{self, Finding, Findings};
+use crate::survey::Variant;
+use api::reasons;
+use capacity::{MetricsWord, Reason, VariantDecision};
+
+/// What this pass says of one variant, in conditions.
+pub(super) fn findings(variant: &Variant, decided: Option<&VariantDecision>, outcome: Option<&Acted>) -> Findings {
+    let target = variant.target.as_ref();
+    let resolved = match (&target, &variant.target_key) {
+        (Ok(_), Some(key)) => {
+            let found = format!("{} exists", key.for_people());
+            Finding::new(reasons::TARGET_RESOLVED, true, reasons::TARGET_FOUND, found)
+        }
+        (Err(why), Some(_)) => Finding::new(reasons::TARGET_RESOLVED, false, reasons::TARGET_NOT_FOUND, why.as_str()),
+        (_, None) => Finding::unknown(
+            reasons::TARGET_RESOLVED,
+            reasons::INVALID_CONFIGURATION,
+            "not looked for: the specification cannot be read",
+        ),
+    };
+    let mut conditions = vec![resolved];
+    let invalid = invalid(variant, decided.is_some());
+    match (&variant.skipped, &invalid, decided, &target) {
+        (Some(why), ..) => conditions.extend(status::undecided(reasons::SKIPPED_PROCESSING, why)),
+        (None, Some(invalid), None, _) => {
+            conditions.extend(status::undecided(reasons::INVALID_CONFIGURATION, invalid));
+        }
+        (None, Some(invalid), Some(decided), _) => {
+            conditions.push(metrics(decided));
+            conditions.push(Finding::new(
+                reasons::OPTIMIZATION_READY,
+                false,
+                reasons::INVALID_CONFIGURATION,
+                format!("{invalid}; decided by it: {}", decided.sentence),
+            ));
+        }
+        (None, None, Some(decided), _) => {
+            conditions.push(metrics(decided));
+            conditions.push(optimization(decided, outcome));
+        }
+        (None, None, None, Err(why)) => conditions.extend(status::undecided(reasons::TARGET_NOT_FOUND, why)),
+        (None, None, None, Ok(_)) => {
+            conditions.extend(status::undecided(
+                reasons::METRICS_UNAVAILABLE,
+                "no decision was taken yet",
+            ));
+        }
+    }
+    Findings {
+        generation: variant.generation,
+        desired: decided.map(|decided| decided.to),
+        accelerator: variant.accelerator.clone(),
+        applied: decided.map(|_| matches!(outcome, Some(Acted::Done | Acted::Published))),
+        replicas: target.ok().map(|target| target.replicas),
+        ready: variant.target.is_ok().then(|| variant.ready()),
+        conditions,
+    }
+}
+
+/// What of the object's own specification, or of the ConfigMaps that hold for
+/// it, cannot be used. ConfigMaps matter to those that are decided on.
+fn invalid(variant: &Variant, decided: bool) -> Option<String> {
+    let of_maps = variant
+        .config
+        .iter()
+        .filter(|_| decided)
+        .flat_map(|config| &config.problems);
+    let all: Vec<&str> = variant.invalid.iter().chain(of_maps).map(String::as_str).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+fn metrics(decided: &VariantDecision) -> Finding {
+    let reason = match decided.metrics.word {
+        MetricsWord::Found => reasons::METRICS_FOUND,
+        MetricsWord::Stale => reasons::METRICS_STALE,
+        MetricsWord::Missing => reasons::METRICS_MISSING,
+    };
+    let found = decided.metrics.word == MetricsWord::Found;
+    Finding::new(reasons::METRICS_AVAILABLE, found, reason, decided.metrics.says.as_str())
+}
+
+fn optimization(decided: &VariantDecision, outcome: Option<&Acted>) -> Finding {
+    if let Some(Acted::Failed(error)) = outcome {
+        let message = format!("{}; but its target could not be set: {error}", decided.sentence);
+        return Finding::new(reasons::OPTIMIZATION_READY, true, "ScaleFailed", message);
+    }
+    let decided_on = decided.reason != Reason::MetricsUnavailable;
+    Finding::new(
+        reasons::OPTIMIZATION_READY,
+        decided_on,
+        decided.reason.as_str(),
+        decided.sentence.as_str(),
+    )
+}

@@ -1,0 +1,172 @@
+//! Tells what came of a pass: status, Events, records, views.
+
+use super::findings::findings;
+use super::tell::Moment;
+use super::{Acted, Controller, ModelKey, decision_of};
+use crate::handle::{Pass, Scaling};
+use crate::record::{DecisionRecord, ExplanationRecord};
+use crate::status::{self, Findings};
+use crate::subject::Subject;
+use crate::survey::{self, Variant};
+use crate::views::{self, VariantView};
+use api::{VariantAutoscalingStatus, reasons};
+use capacity::{Decision, ModelView, VariantDecision};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use units::Instant;
+
+impl Controller {
+    /// Tells everybody: records, events, status, views.
+    pub(super) fn report(
+        &mut self,
+        variants: &[Variant],
+        views: &BTreeMap<ModelKey, ModelView>,
+        decisions: &BTreeMap<ModelKey, Decision>,
+        acted: &BTreeMap<String, Acted>,
+        now: Instant,
+        wall: Timestamp,
+    ) -> Pass {
+        let present: BTreeSet<&str> = variants.iter().map(|variant| variant.uid.as_str()).collect();
+        self.written.retain(|uid, _| present.contains(uid.as_str()));
+        self.teller.keep_only(|uid| present.contains(uid));
+        for uid in self.writer.take_failed() {
+            self.written.remove(&uid);
+        }
+
+        let explanations: BTreeMap<&ModelKey, Arc<ExplanationRecord>> = decisions
+            .iter()
+            .map(|(key, decision)| (key, Arc::new((&decision.explanation).into())))
+            .collect();
+        let leads = self.leadership.leads(now);
+        if !leads {
+            // The leader writes; what was written before it did is old.
+            self.written.clear();
+        }
+        let at = Moment { now, wall };
+        let mut told: BTreeSet<&ModelKey> = BTreeSet::new();
+        let mut scalings = Vec::new();
+        let mut shown = Vec::with_capacity(variants.len());
+        for variant in variants {
+            let found = decision_of(variant, decisions);
+            let decided = found.map(|(_, _, decided)| decided);
+            let outcome = acted.get(&variant.uid);
+            let findings = findings(variant, decided, outcome);
+            if let Some((key, decision, decided)) = found
+                && leads
+                && self.teller.decision(variant, decision, decided, outcome, at)
+            {
+                told.insert(key);
+                scalings.extend(scaling_of(variant, decided, outcome));
+            }
+            if leads {
+                let before = || status_before(&self.written, variant);
+                self.teller.conditions(variant, &findings, before, at);
+                self.write_status(variant, &findings, wall);
+            }
+            let key = found.map(|(key, ..)| key);
+            let view = key.and_then(|key| views.get(key));
+            let explanation = key.and_then(|key| explanations.get(key)).cloned();
+            shown.push(self.show(variant, decided, &findings, view, explanation, now));
+        }
+        for event in self.teller.take() {
+            self.writer.event(event);
+        }
+        let records = told
+            .into_iter()
+            .filter_map(|key| decisions.get(key))
+            .map(|decision| {
+                self.records += 1;
+                tracing::info!(target: "decision", "{}", decision.sentence);
+                DecisionRecord::of(decision, self.records, wall)
+            })
+            .collect();
+        let sources = [("gateway", self.gateway.health()), ("replica", self.scraper.health())]
+            .into_iter()
+            .collect();
+        let counts = |namespace: &str| survey::configures(&self.world, variants, namespace);
+        Pass {
+            leads,
+            leader: self.leadership.holder(),
+            configmaps: self.configs.records(counts),
+            variants: shown,
+            records,
+            scalings,
+            sources,
+            took_micros: 0,
+            write_failures: self.writer.failures(),
+        }
+    }
+
+    fn write_status(&mut self, variant: &Variant, findings: &Findings, wall: Timestamp) {
+        if variant.subject != Subject::VariantAutoscaling {
+            // An HPA's or ScaledObject's status is its own controller's.
+            return;
+        }
+        let before = status_before(&self.written, variant);
+        if let Some(after) = status::next(&before, findings, wall)
+            && self
+                .writer
+                .status(&variant.uid, &variant.namespace, &variant.name, status::patch(&after))
+        {
+            self.written.insert(variant.uid.clone(), after);
+        }
+    }
+
+    fn show(
+        &self,
+        variant: &Variant,
+        decided: Option<&VariantDecision>,
+        findings: &Findings,
+        model: Option<&ModelView>,
+        explanation: Option<Arc<ExplanationRecord>>,
+        now: Instant,
+    ) -> VariantView {
+        let outcome = findings
+            .conditions
+            .iter()
+            .rev()
+            .find(|finding| finding.kind == reasons::OPTIMIZATION_READY);
+        let engine_of = |pod: &str| self.scraper.signals(&format!("{}/{pod}", variant.namespace))?.found;
+        let settings = variant.settings.as_ref();
+        let config = variant.config.as_ref();
+        VariantView {
+            kind: variant.subject.kind(),
+            name: variant.name.clone(),
+            namespace: variant.namespace.clone(),
+            model: settings.map(|settings| settings.model.clone()).unwrap_or_default(),
+            accelerator: variant.accelerator.clone(),
+            controller_instance: variant.instance.clone(),
+            cost: settings.map_or(0.0, |settings| settings.cost),
+            min: settings.map_or(0, |settings| settings.min),
+            max: settings.map_or(0, |settings| settings.max),
+            current: variant.target.as_ref().ok().map(|target| target.replicas),
+            ready: variant.ready(),
+            desired: decided.map(|decided| decided.to),
+            reason: outcome.map(|finding| finding.reason.to_owned()).unwrap_or_default(),
+            sentence: outcome.map(|finding| finding.message.clone()).unwrap_or_default(),
+            replicas: views::replicas(variant, model, engine_of, now),
+            slo: config.and_then(|config| config.slo.clone()),
+            configured: config.map_or_else(|| Vec::new().into(), |config| config.from.clone()),
+            explanation,
+        }
+    }
+}
+
+fn scaling_of(variant: &Variant, decided: &VariantDecision, outcome: Option<&Acted>) -> Option<Scaling> {
+    let carried_out = matches!(outcome, Some(Acted::Done | Acted::Published));
+    (carried_out && decided.from != decided.to).then(|| Scaling {
+        namespace: variant.namespace.clone(),
+        variant: variant.name.clone(),
+        direction: if decided.to > decided.from { "up" } else { "down" },
+        reason: decided.reason.as_str(),
+    })
+}
+
+/// The status as it was last written, by us or before us.
+fn status_before(written: &BTreeMap<String, VariantAutoscalingStatus>, variant: &Variant) -> VariantAutoscalingStatus {
+    written.get(&variant.uid).cloned().unwrap_or_else(|| {
+        let status = variant.object.data.get("status").cloned().unwrap_or_default();
+        serde_json::from_value(status).unwrap_or_default()
+    })
+}

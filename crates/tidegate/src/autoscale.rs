@@ -1,0 +1,266 @@
+//! `tidegate autoscaler`: the controller as a process of its own, for a cluster.
+
+use crate::cli::{Actuator, Autoscaler};
+use crate::{logging, stopped_by_user};
+use anyhow::{Context, bail};
+use autoscaler::configuration::{LogLevel, Names, Process, Prometheus, Scope};
+use autoscaler::{Config, Election, GatewaySource, Policy, StartError, Terms};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use std::net::{Ipv4Addr, SocketAddr};
+use tracing_subscriber::filter::LevelFilter;
+
+/// Where the predecessor's objects are unless somebody says otherwise.
+const SYSTEM_NAMESPACE: &str = "workload-variant-autoscaler-system";
+
+/// Runs until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// A flag, variable or file that cannot be used, or a cluster that cannot be reached.
+pub(crate) async fn run(args: Autoscaler) -> anyhow::Result<()> {
+    let file = match &args.config_file {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("--config-file {}", path.display()))?;
+            Some((path.display().to_string(), text))
+        }
+    };
+    let file = file.as_ref().map(|(path, text)| (path.as_str(), text.as_str()));
+    let process = Process::read(&|key| std::env::var(key).ok(), file)?;
+    logging::of_role(match process.log_level.unwrap_or(LogLevel::Info) {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    });
+    let (cluster, inside) = cluster(&args).await?;
+    let own_namespace = if inside {
+        &cluster.default_namespace
+    } else {
+        SYSTEM_NAMESPACE
+    };
+    let config = config(&args, &process, own_namespace)?;
+    let server = cluster.cluster_url.to_string();
+    let client = kube::Client::try_from(cluster).context("the cluster's access data cannot be used")?;
+    let stop = stopped_by_user();
+    let identity = config.election.as_ref().map(|election| election.identity.clone());
+    let running = autoscaler::start(client, config, stop).await.map_err(named)?;
+    tracing::info!(
+        server,
+        metrics = running.metrics_address.map(tracing::field::display),
+        health = running.health_address.map(tracing::field::display),
+        identity,
+        "started"
+    );
+    running.join().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// An error of the start, with the flags to change.
+fn named(error: StartError) -> anyhow::Error {
+    let flags = match &error {
+        StartError::Listen(..) => "--metrics-bind-address or --health-probe-bind-address",
+        StartError::Terms(_) => {
+            "--leader-election-lease-duration, --leader-election-renew-deadline or --leader-election-retry-period"
+        }
+        StartError::Interval => "--interval",
+        StartError::Policy(_) => "--scale-down-after or --zero-after",
+    };
+    anyhow::Error::from(error).context(format!("cannot start; change {flags}"))
+}
+
+/// The access data of the cluster, and whether it is the one this runs in.
+async fn cluster(args: &Autoscaler) -> anyhow::Result<(kube::Config, bool)> {
+    let options = KubeConfigOptions::default();
+    if let Some(path) = &args.kubeconfig {
+        let context = || format!("--kubeconfig {}", path.display());
+        let file = Kubeconfig::read_from(path).with_context(context)?;
+        let config = kube::Config::from_custom_kubeconfig(file, &options)
+            .await
+            .with_context(context)?;
+        return Ok((config, false));
+    }
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+        let config = kube::Config::incluster().context("this Pod's service account cannot be used")?;
+        return Ok((config, true));
+    }
+    let config = kube::Config::from_kubeconfig(&options)
+        .await
+        .context("no cluster: it does not run in one, and there is no kubeconfig (--kubeconfig names one)")?;
+    Ok((config, false))
+}
+
+fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::Result<Config> {
+    if process.prometheus != Prometheus::default() {
+        bail!("PROMETHEUS_*: signals come from Pods and gateways (--gateway); take these settings out");
+    }
+    for url in &args.gateway {
+        if !url.starts_with("http://") {
+            bail!("--gateway {url}: it must be http://HOST:PORT, the gateway's address of metrics and signals");
+        }
+    }
+    let system_namespace = args
+        .system_namespace
+        .clone()
+        .or_else(|| process.pod_namespace.clone())
+        .unwrap_or_else(|| own_namespace.to_owned());
+    let names = Names::default();
+    let names = Names {
+        saturation: process.saturation_config_map.clone().unwrap_or(names.saturation),
+        ..names
+    };
+    let default = Config::default();
+    let listen = |flag: Option<crate::cli::Listen>, said: Option<Option<SocketAddr>>, default: SocketAddr| {
+        flag.map(|flag| flag.0).or(said).unwrap_or(Some(default))
+    };
+    Ok(Config {
+        namespace: args
+            .watch_namespace
+            .clone()
+            .or_else(|| process.watch_namespace.clone())
+            .filter(|name| !name.is_empty()),
+        actuator: match args.actuator {
+            Actuator::Direct => autoscaler::Actuator::Direct,
+            Actuator::Gauge => autoscaler::Actuator::Gauge,
+        },
+        interval: args.interval.or(process.interval).unwrap_or(default.interval),
+        policy: Policy {
+            down_after: args.scale_down_after,
+            zero_after: args.zero_after,
+            ..default.policy
+        },
+        gateway: if args.gateway.is_empty() {
+            GatewaySource::None
+        } else {
+            GatewaySource::Http(args.gateway.clone())
+        },
+        metrics_listen: listen(
+            args.metrics_bind_address,
+            process.metrics,
+            (Ipv4Addr::LOCALHOST, 8082).into(),
+        ),
+        health_listen: listen(
+            args.health_probe_bind_address,
+            process.health,
+            (Ipv4Addr::UNSPECIFIED, 8081).into(),
+        ),
+        election: election(args, process, &system_namespace),
+        configuration: Some(Scope {
+            system_namespace,
+            names,
+            // Off is what holds anyway; only a yes says something.
+            scale_to_zero: process.scale_to_zero.filter(|enabled| *enabled),
+        }),
+        instance: args.controller_instance.clone().or_else(|| process.instance.clone()),
+        ..default
+    })
+}
+
+fn election(args: &Autoscaler, process: &Process, namespace: &str) -> Option<Election> {
+    let takes_part = args.leader_elect.or(process.leader_elect).unwrap_or(false);
+    let default = Terms::default();
+    takes_part.then(|| Election {
+        namespace: namespace.to_owned(),
+        name: args
+            .leader_election_id
+            .clone()
+            .or_else(|| process.leader_election_id.clone())
+            .unwrap_or_else(|| Election::DEFAULT_ID.to_owned()),
+        identity: identity(),
+        terms: Terms {
+            lease: args
+                .leader_election_lease_duration
+                .or(process.lease_duration)
+                .unwrap_or(default.lease),
+            renew: args
+                .leader_election_renew_deadline
+                .or(process.renew_deadline)
+                .unwrap_or(default.renew),
+            retry: args
+                .leader_election_retry_period
+                .or(process.retry_period)
+                .unwrap_or(default.retry),
+        },
+    })
+}
+
+/// A name no other process has: a container that starts anew in its Pod is
+/// another one too.
+fn identity() -> String {
+    let host = std::env::var("POD_NAME")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "autoscaler".to_owned());
+    let now = jiff::Timestamp::now().as_microsecond();
+    format!("{host}_{}-{now:x}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+    use std::time::Duration;
+
+    fn read(flags: &[&str], env: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let line = ["tidegate", "autoscaler"].iter().chain(flags);
+        let Command::Autoscaler(args) = Cli::try_parse_from(line)?.command else {
+            bail!("another verb")
+        };
+        let of_env = |key: &str| {
+            env.iter()
+                .find(|(name, _)| *name == key)
+                .map(|(_, value)| (*value).to_owned())
+        };
+        config(&args, &Process::read(&of_env, None)?, "own")
+    }
+
+    #[test]
+    fn a_flag_is_stronger_than_the_environment() {
+        let env = [
+            ("LEADER_ELECT", "true"),
+            ("WATCH_NAMESPACE", "shop"),
+            ("LEADER_ELECTION_LEASE_DURATION", "30s"),
+            ("LEADER_ELECTION_RENEW_DEADLINE", "20s"),
+            ("METRICS_BIND_ADDRESS", "0"),
+        ];
+        let config = read(
+            &["--leader-election-lease-duration", "40s", "--actuator", "direct"],
+            &env,
+        )
+        .unwrap();
+        let election = config.election.unwrap();
+        assert_eq!(
+            (election.namespace.as_str(), election.name.as_str()),
+            ("own", "72dd1cf1.llm-d.ai")
+        );
+        let seconds = Duration::from_secs;
+        let terms = (election.terms.lease, election.terms.renew, election.terms.retry);
+        assert_eq!(terms, (seconds(40), seconds(20), seconds(10)));
+        assert_eq!(
+            (config.namespace.as_deref(), config.metrics_listen),
+            (Some("shop"), None)
+        );
+        assert_eq!(config.health_listen, Some((Ipv4Addr::UNSPECIFIED, 8081).into()));
+        assert_eq!(config.actuator, autoscaler::Actuator::Direct);
+
+        let config = read(&["--leader-elect=false", "--watch-namespace", ""], &env).unwrap();
+        assert!(config.election.is_none() && config.namespace.is_none());
+    }
+
+    #[test]
+    fn what_would_not_act_is_refused() {
+        for (flags, env, word) in [
+            (&["--gateway", "gateway:8081"][..], &[][..], "--gateway gateway:8081"),
+            (&[], &[("PROMETHEUS_BASE_URL", "https://p")], "PROMETHEUS_"),
+            (&["--metrics-bind-address", "here"], &[], "`here` is no address"),
+        ] {
+            let error = format!("{:#}", read(flags, env).unwrap_err());
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The autoscaler as a cluster runs it: its own manifests, the rights of its
+//! own service account, two processes of which one leads.
+
+use crate::arena::process::{Signal, signal};
+use crate::arena::{tail, web};
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tempfile::TempDir;
+use testkit::kube::{Access, Binaries, ControlPlane};
+use testkit::{Outcome, wait_for};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+mod objects;
+mod rights;
+mod story;
+
+pub use story::Story;
+
+/// How long the cluster may take for something that takes it a moment.
+const SOON: Duration = Duration::from_secs(30);
+/// The election's terms: short, so that a takeover can be waited for.
+const LEASE: Duration = Duration::from_secs(4);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A control plane with our manifests in it.
+#[derive(Debug)]
+pub struct Cluster {
+    tidegate: PathBuf,
+    kubectl: PathBuf,
+    plane: ControlPlane,
+    folder: TempDir,
+    /// A kubeconfig with the service account's token and nothing else.
+    account: PathBuf,
+    /// What applying the manifests printed.
+    pub applied: Outcome,
+}
+
+impl Cluster {
+    /// Starts a control plane without controllers and applies `deploy/autoscaler`.
+    ///
+    /// # Errors
+    /// When a part does not start, or a manifest is refused.
+    pub async fn start(tidegate: PathBuf) -> Result<Self> {
+        let options = testkit::kube::Options {
+            audit: true,
+            ..Default::default()
+        };
+        let plane = ControlPlane::start(&options).await?;
+        let folder = tempfile::Builder::new().prefix("tidegate-control-").tempdir()?;
+        let kubectl = Binaries::find()?.path("kubectl");
+        let admin = |line: &str| testkit::kubectl(&kubectl, plane.kubeconfig(), line);
+
+        let crds = tokio::process::Command::new(&tidegate).arg("crds").output().await?;
+        let crds = String::from_utf8(crds.stdout)?;
+        admin("apply -f -").input(crds).run().await?.success()?;
+        admin("apply -f -")
+            .input(objects::scaled_objects().to_string())
+            .run()
+            .await?
+            .success()?;
+        admin("wait --for=condition=Established crd --all --timeout=30s")
+            .run()
+            .await?
+            .success()?;
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/autoscaler");
+        let applied = admin(&format!("apply -f {}", manifests.display())).run().await?;
+        ensure!(applied.code == 0, "{}{}", applied.stderr, applied.stdout);
+
+        let token = admin("create token tidegate-autoscaler -n tidegate-system --duration 1h");
+        let token = token.run().await?.success()?;
+        let kubeconfig: Value = serde_json::from_str(&std::fs::read_to_string(plane.kubeconfig())?)?;
+        let authority = kubeconfig["clusters"][0]["cluster"]["certificate-authority"].as_str();
+        let authority = PathBuf::from(authority.context("the kubeconfig names no authority")?);
+        let account = Access::write(
+            folder.path(),
+            plane.access().server(),
+            Some(token.trim()),
+            Some(&authority),
+        )?;
+        Ok(Self {
+            account: account.kubeconfig().to_owned(),
+            tidegate,
+            kubectl,
+            plane,
+            folder,
+            applied,
+        })
+    }
+
+    /// The program under test.
+    #[must_use]
+    pub fn tidegate(&self) -> &Path {
+        &self.tidegate
+    }
+
+    /// The control plane's audit log so far.
+    #[must_use]
+    pub fn audit(&self) -> String {
+        self.plane.audit()
+    }
+
+    /// kubectl as an administrator; its output.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn kubectl(&self, line: &str) -> Result<String> {
+        testkit::kubectl(&self.kubectl, self.plane.kubeconfig(), line)
+            .run()
+            .await?
+            .success()
+    }
+
+    /// Applies an object.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn apply(&self, object: &Value) -> Result<()> {
+        let applying = testkit::kubectl(&self.kubectl, self.plane.kubeconfig(), "apply -f -").input(object.to_string());
+        applying.run().await?.success().map(drop)
+    }
+
+    /// Whether the service account may do something (`kubectl auth can-i`).
+    ///
+    /// # Errors
+    /// When kubectl cannot be started.
+    pub async fn may(&self, what: &str) -> Result<bool> {
+        let asked = testkit::kubectl(&self.kubectl, &self.account, &format!("auth can-i {what}"))
+            .run()
+            .await?;
+        Ok(asked.stdout.trim() == "yes")
+    }
+
+    /// Waits until a jsonpath answers what is wanted.
+    ///
+    /// # Errors
+    /// When it does not in time, with what it last was.
+    pub async fn until(&self, what: &str, path: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        let mut last = String::new();
+        let line = format!("get {what} -o jsonpath={path}");
+        let seen = wait_for(SOON, async || {
+            last = self.kubectl(&line).await.unwrap_or_default();
+            wanted(&last).then(|| last.clone())
+        });
+        match seen.await {
+            Ok(seen) => Ok(seen),
+            Err(_) => bail!("{what} {path} last was {last:?}"),
+        }
+    }
+
+    /// Starts `tidegate autoscaler` as the service account.
+    ///
+    /// # Errors
+    /// When it ends, or says no address in time.
+    pub async fn autoscaler(&self, name: &str) -> Result<Autoscaler> {
+        let log = self.folder.path().join(format!("{name}.log"));
+        let output = std::fs::File::create(&log)?;
+        let terms = [
+            format!("--leader-election-lease-duration={}s", LEASE.as_secs()),
+            format!("--leader-election-renew-deadline={}s", LEASE.as_secs() - 1),
+            format!("--leader-election-retry-period={}ms", RETRY.as_millis()),
+        ];
+        let mut child = tokio::process::Command::new(&self.tidegate)
+            .args(["autoscaler", "--leader-elect", "--actuator=direct"])
+            .args(["--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=0"])
+            .args(["--system-namespace=tidegate-system", "--scale-down-after=5m"])
+            .args(terms)
+            .arg("--kubeconfig")
+            .arg(&self.account)
+            .env("POD_NAME", name)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start tidegate autoscaler")?;
+        let read = || std::fs::read_to_string(&log).unwrap_or_default();
+        let url = wait_for(SOON, async || {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Some(Err(anyhow::anyhow!("{name} ended: {status}\n{}", tail(&read()))));
+            }
+            let text = read();
+            let address = text.split(" metrics=").nth(1)?.split_whitespace().next()?;
+            Some(Ok(format!("http://{address}")))
+        });
+        let url = url
+            .await
+            .with_context(|| format!("{name} says no address\n{}", tail(&read())))??;
+        Ok(Autoscaler {
+            name: name.to_owned(),
+            child,
+            url,
+            log,
+        })
+    }
+
+    /// A Pod that runs nowhere, with a page of metrics that we serve.
+    ///
+    /// # Errors
+    /// When the API refuses it.
+    pub async fn replica(&self, app: &str, name: &str) -> Result<Replica> {
+        let page = Arc::new(Mutex::new(String::new()));
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        tokio::spawn(serve(listener, page.clone()));
+        self.apply(&json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "shop", "labels": {"app": app}},
+            "spec": {"nodeName": "nowhere", "containers": [{"name": "engine", "image": "engine", "ports": [{"containerPort": address.port()}]}]}}))
+            .await?;
+        let status = json!({"status": {"phase": "Running", "podIP": address.ip().to_string(),
+            "podIPs": [{"ip": address.ip().to_string()}], "conditions": [{"type": "Ready", "status": "True"}]}});
+        self.kubectl(&format!(
+            "patch pod {name} -n shop --subresource=status --type=merge -p '{status}'"
+        ))
+        .await?;
+        Ok(Replica(page))
+    }
+}
+
+/// A running `tidegate autoscaler`. Dropping it kills it.
+#[derive(Debug)]
+pub struct Autoscaler {
+    name: String,
+    child: tokio::process::Child,
+    /// Where its metrics are.
+    pub url: String,
+    log: PathBuf,
+}
+
+impl Autoscaler {
+    /// Its page of metrics.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn metrics(&self) -> Result<String> {
+        web::get(&format!("{}/metrics", self.url)).await
+    }
+
+    /// Whether it says that it leads; not if it does not answer.
+    pub async fn leads(&self) -> bool {
+        self.metrics()
+            .await
+            .is_ok_and(|page| value(&page, "tidegate_leader") == Some(1.0))
+    }
+
+    /// Everything it logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Kills it without a word.
+    ///
+    /// # Errors
+    /// When there is no such process any more.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.child.kill().await.with_context(|| self.name.clone())
+    }
+
+    /// Asks it to end and waits for that.
+    ///
+    /// # Errors
+    /// When it does not end well in time.
+    pub async fn stop(&mut self) -> Result<()> {
+        signal(self.child.id().context("it has ended")?, Signal::TERM)?;
+        let status = tokio::time::timeout(SOON, self.child.wait()).await;
+        let status = status.with_context(|| format!("{} does not end", self.name))??;
+        ensure!(
+            status.success(),
+            "{} ended with {status}\n{}",
+            self.name,
+            tail(&self.log())
+        );
+        Ok(())
+    }
+}
+
+/// A Pod's page of metrics, set by the scenario.
+#[derive(Debug)]
+pub struct Replica(Arc<Mutex<String>>);
+
+impl Replica {
+    /// What it says from now on, as vLLM would.
+    pub fn tell(&self, kv: f64, running: u32, waiting: u32) {
+        let sample = |name: &str, value: f64| {
+            format!("# TYPE vllm:{name} gauge\nvllm:{name}{{engine=\"0\",model_name=\"llama\"}} {value}\n")
+        };
+        let page = sample("kv_cache_usage_perc", kv)
+            + &sample("num_requests_running", f64::from(running))
+            + &sample("num_requests_waiting", f64::from(waiting));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = page;
+    }
+}
+
+async fn serve(listener: TcpListener, page: Arc<Mutex<String>>) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let page = page.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        tokio::spawn(async move {
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await;
+            let length = page.len();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{page}");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        });
+    }
+}
+
+/// The value of the first sample whose name and labels begin so.
+fn value(page: &str, series: &str) -> Option<f64> {
+    let line = page.lines().find(|line| line.starts_with(series))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
