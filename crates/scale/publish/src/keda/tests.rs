@@ -1,0 +1,120 @@
+use super::*;
+use crate::board::tests::{Known, variant, wanting};
+use crate::decisions::Published;
+use futures::StreamExt as _;
+use tonic::Code;
+
+fn asked(variant: &str) -> ScaledObjectRef {
+    ScaledObjectRef {
+        name: "so".to_owned(),
+        namespace: "shop".to_owned(),
+        scaler_metadata: [("variantName".to_owned(), variant.to_owned())].into(),
+    }
+}
+
+fn scaler(known: &Arc<Known>, stop: &CancellationToken) -> Scaler {
+    Scaler::new(
+        Arc::new(Board::new(known.clone(), Duration::from_secs(60))),
+        stop.clone(),
+    )
+}
+
+fn active(variant: Published, active: bool) -> Published {
+    Published { active, ..variant }
+}
+
+#[test]
+fn the_value_is_the_replicas_wanted_and_the_target_one() {
+    let now = Instant::now();
+    let known = Known::new(vec![active(wanting("shop", "llama", 7, now), true)]);
+    let scaler = scaler(&known, &CancellationToken::new());
+    assert!(scaler.is_active(&asked("llama")).unwrap().result);
+    let request = GetMetricsRequest {
+        scaled_object_ref: Some(asked("llama")),
+        metric_name: METRIC.to_owned(),
+    };
+    let values = scaler.metrics(&request).unwrap().metric_values;
+    assert_eq!((values[0].metric_value, values[0].metric_value_float), (7, 7.0));
+    let spec = metric_spec(&asked("llama")).unwrap().metric_specs.remove(0);
+    assert_eq!(
+        (spec.metric_name.as_str(), spec.target_size, spec.target_size_float),
+        (METRIC, 1, 1.0)
+    );
+    let mut half = asked("llama");
+    half.scaler_metadata.insert("targetValue".to_owned(), "0.5".to_owned());
+    let spec = metric_spec(&half).unwrap().metric_specs.remove(0);
+    assert_eq!((spec.target_size, spec.target_size_float), (1, 0.5));
+}
+
+#[test]
+fn what_may_not_be_acted_on_is_an_error_and_never_a_number() {
+    let old = Instant::now().checked_sub(Duration::from_secs(90)).unwrap();
+    let known = Known::new(vec![
+        active(variant("shop", "new"), true),
+        wanting("shop", "old", 4, old),
+        variant("other", "llama"),
+    ]);
+    let scaler = scaler(&known, &CancellationToken::new());
+    for (name, code, said) in [
+        ("new", Code::Unavailable, "no decision yet"),
+        ("old", Code::Unavailable, "90 s ago"),
+        ("llama", Code::NotFound, "no variant shop/llama"),
+        ("", Code::InvalidArgument, "scalerMetadata.variantName"),
+    ] {
+        let request = |metric: &str| GetMetricsRequest {
+            scaled_object_ref: Some(asked(name)),
+            metric_name: metric.to_owned(),
+        };
+        for error in [
+            scaler.is_active(&asked(name)).unwrap_err(),
+            scaler.metrics(&request(METRIC)).unwrap_err(),
+        ] {
+            assert!(
+                error.code() == code && error.message().contains(said),
+                "{name}: {error}"
+            );
+        }
+        let other = scaler.metrics(&request("other")).unwrap_err();
+        assert_eq!(other.code(), Code::InvalidArgument);
+    }
+    let without = scaler.metrics(&GetMetricsRequest::default()).unwrap_err();
+    assert_eq!(without.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn work_is_pushed_at_once_and_its_absence_only_by_a_decision_that_holds() {
+    let stop = CancellationToken::new();
+    let known = Known::new(vec![variant("shop", "llama")]);
+    let scaler = scaler(&known, &stop);
+    let mut pushes = std::pin::pin!(scaler.stream(&asked("llama")).unwrap().into_inner());
+    let mut next = async || {
+        let within = tokio::time::timeout(Duration::from_secs(10), pushes.next()).await;
+        within.expect("nothing is pushed").map(|pushed| pushed.unwrap().result)
+    };
+
+    // Undecided and idle is told by silence, so the first push is of the work.
+    known.set(vec![variant("shop", "llama")]);
+    known.set(vec![active(variant("shop", "llama"), true)]);
+    assert_eq!(next().await, Some(true));
+    // Idle again without a decision that holds: silence, until there is one.
+    known.set(vec![variant("shop", "llama")]);
+    known.set(Vec::new());
+    let old = Instant::now().checked_sub(Duration::from_secs(90)).unwrap();
+    known.set(vec![wanting("shop", "llama", 1, old)]);
+    known.set(vec![wanting("shop", "llama", 0, Instant::now())]);
+    assert_eq!(next().await, Some(false));
+    known.set(vec![active(wanting("shop", "llama", 1, Instant::now()), true)]);
+    assert_eq!(next().await, Some(true));
+    stop.cancel();
+    assert_eq!(next().await, None);
+}
+
+#[tokio::test]
+async fn a_new_stream_begins_with_what_holds() {
+    let known = Known::new(vec![wanting("shop", "llama", 0, Instant::now())]);
+    let scaler = scaler(&known, &CancellationToken::new());
+    let mut pushes = std::pin::pin!(scaler.stream(&asked("llama")).unwrap().into_inner());
+    assert!(!pushes.next().await.unwrap().unwrap().result);
+    let refused = scaler.stream(&asked("")).err().unwrap();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
