@@ -6,7 +6,7 @@
 pub(crate) fn quantity(value: f64) -> Option<String> {
     let milli = (value * 1000.0).round();
     // 2^63 as f64; the comparison is false for NaN.
-    if !(0.0..9.223_372_036_854_775_8e18).contains(&milli) {
+    if !(0.0..9.223_372_036_854_776e18).contains(&milli) {
         return None;
     }
     #[expect(

@@ -241,3 +241,53 @@ fn make(material: &Material) -> Result<Pair, Error> {
         key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der())),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(folder: &Path) -> (KeyFiles, [String; 2]) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let files = KeyFiles {
+            certificate: folder.join("tls.crt"),
+            key: folder.join("tls.key"),
+        };
+        (files, [made.cert.pem(), made.signing_key.serialize_pem()])
+    }
+
+    #[test]
+    fn what_cannot_be_used_leaves_in_force_what_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, [first, first_key]) = written(folder.path());
+        let (_, [second, second_key]) = written(folder.path());
+        std::fs::write(&files.certificate, first).unwrap();
+        std::fs::write(&files.key, &first_key).unwrap();
+        let tls = Tls::load(Material {
+            key: "external_metrics.certificate",
+            authority_key: "external_metrics.front_proxy.authority",
+            files: Some(files.clone()),
+            names: Vec::new(),
+            clients: None,
+            protocol: b"http/1.1",
+        })
+        .unwrap();
+        assert!(!tls.reread().unwrap(), "nothing has changed");
+        let before = tls.current.load_full();
+        std::fs::write(&files.certificate, second).unwrap();
+        for (key, said) in [
+            (first_key.as_str(), "cannot be used with its key"),
+            ("", "holds no private key"),
+        ] {
+            std::fs::write(&files.key, key).unwrap();
+            let error = tls.reread().unwrap_err().to_string();
+            assert!(
+                error.starts_with("external_metrics.certificate: /") && error.contains(said),
+                "{error}"
+            );
+            assert!(Arc::ptr_eq(&before, &tls.current.load_full()));
+        }
+        std::fs::write(&files.key, second_key).unwrap();
+        assert!(tls.reread().unwrap());
+        assert!(!Arc::ptr_eq(&before, &tls.current.load_full()));
+    }
+}

@@ -60,7 +60,7 @@ pub(super) fn list(
         }
         match board.decided(variant, now) {
             Ok(decided) => match value(metric, variant, decided).and_then(quantity) {
-                Some(value) => items.push(item(metric, variant, &value, at(decided, now, wall))),
+                Some(value) => items.push(item(metric, variant, &value, &at(decided, now, wall))),
                 None => {
                     let why = || {
                         format!(
@@ -142,7 +142,7 @@ fn at(decided: Decided, now: Instant, wall: SystemTime) -> String {
         .to_string()
 }
 
-fn item(metric: &str, variant: &Published, value: &str, timestamp: String) -> Value {
+fn item(metric: &str, variant: &Published, value: &str, timestamp: &str) -> Value {
     let labels: Map<String, Value> = LABELS
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), label(variant, name)?.into())))

@@ -84,29 +84,34 @@ fn what_may_not_be_acted_on_is_an_error_and_never_a_number() {
 #[tokio::test]
 async fn work_is_pushed_at_once_and_its_absence_only_by_a_decision_that_holds() {
     let stop = CancellationToken::new();
-    let known = Known::new(vec![variant("shop", "llama")]);
+    let idle = || variant("shop", "llama");
+    let old = Instant::now().checked_sub(Duration::from_secs(90)).unwrap();
+    let known = Known::new(vec![idle()]);
     let scaler = scaler(&known, &stop);
     let mut pushes = std::pin::pin!(scaler.stream(&asked("llama")).unwrap().into_inner());
-    let mut next = async || {
-        let within = tokio::time::timeout(Duration::from_secs(10), pushes.next()).await;
-        within.expect("nothing is pushed").map(|pushed| pushed.unwrap().result)
-    };
-
-    // Undecided and idle is told by silence, so the first push is of the work.
-    known.set(vec![variant("shop", "llama")]);
-    known.set(vec![active(variant("shop", "llama"), true)]);
-    assert_eq!(next().await, Some(true));
-    // Idle again without a decision that holds: silence, until there is one.
-    known.set(vec![variant("shop", "llama")]);
-    known.set(Vec::new());
-    let old = Instant::now().checked_sub(Duration::from_secs(90)).unwrap();
-    known.set(vec![wanting("shop", "llama", 1, old)]);
-    known.set(vec![wanting("shop", "llama", 0, Instant::now())]);
-    assert_eq!(next().await, Some(false));
-    known.set(vec![active(wanting("shop", "llama", 1, Instant::now()), true)]);
-    assert_eq!(next().await, Some(true));
+    for (now, pushed) in [
+        // What is not known is told by silence.
+        (vec![idle()], None),
+        (vec![active(idle(), true)], Some(true)),
+        (vec![active(idle(), true)], None),
+        (vec![idle()], None),
+        (vec![], None),
+        (vec![wanting("shop", "llama", 1, old)], None),
+        (vec![wanting("shop", "llama", 0, Instant::now())], Some(false)),
+        (vec![wanting("shop", "llama", 0, Instant::now())], None),
+        (vec![active(wanting("shop", "llama", 0, old), true)], Some(true)),
+        (vec![active(wanting("shop", "llama", 1, Instant::now()), true)], None),
+    ] {
+        known.set(now.clone());
+        let seen = match futures::poll!(pushes.next()) {
+            std::task::Poll::Ready(Some(seen)) => Some(seen.unwrap().result),
+            std::task::Poll::Ready(None) => panic!("the stream ended at {now:?}"),
+            std::task::Poll::Pending => None,
+        };
+        assert_eq!(seen, pushed, "{now:?}");
+    }
     stop.cancel();
-    assert_eq!(next().await, None);
+    assert!(pushes.next().await.is_none());
 }
 
 #[tokio::test]
