@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -312,6 +312,53 @@ async fn over_tls_the_certificate_counts(probe: &Path) -> Result<String> {
     Ok("by the right authority only".to_owned())
 }
 
+/// The ScaledObjects of the page, through KEDA's own types and checks, and
+/// their triggers as they stand but for the address.
+async fn the_manifests_of_the_page_are_what_keda_takes(probe: &Path) -> Result<String> {
+    let bench = Bench::open(probe, false, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    bench.shop.set(
+        ["llama-l4", "llama-h100"]
+            .iter()
+            .map(|name| Published {
+                namespace: "default".to_owned(),
+                ..variant(name, Some(3), true)
+            })
+            .collect(),
+    );
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/scaling/keda.md");
+    let page = std::fs::read_to_string(&page).with_context(|| page.display().to_string())?;
+    let blocks = page
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|block| block.split("```").next());
+    let mut names = Vec::new();
+    for manifest in blocks.filter(|manifest| manifest.contains("kind: ScaledObject")) {
+        let mut child = Command::new(probe)
+            .arg("manifest")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        stdin.write_all(manifest.as_bytes()).await?;
+        drop(stdin);
+        let output = tokio::time::timeout(SOON, child.wait_with_output()).await??;
+        let understood: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        let namespace = understood["metadata"]["namespace"].as_str().context("no namespace")?;
+        let metadata = understood["spec"]["triggers"][0]["metadata"].clone();
+        let answer = bench.ask(metadata, &["-namespace", namespace, "metrics"]).await?;
+        ensure!(
+            answer["values"][0]["milli"] == 3000 && answer["active"] == true,
+            "{answer}"
+        );
+        names.push(understood["metadata"]["name"].as_str().context("no name")?.to_owned());
+    }
+    ensure!(names == ["llama-l4", "llama-h100"], "{names:?}");
+    Ok(names.join(", "))
+}
+
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -341,6 +388,7 @@ async fn main() -> Result<ExitCode> {
     claim!(work_reaches_a_push_trigger_at_once);
     claim!(a_push_trigger_finds_a_scaler_that_comes_back);
     claim!(over_tls_the_certificate_counts);
+    claim!(the_manifests_of_the_page_are_what_keda_takes);
     println!("keda: {passed} passed, {failed} failed");
     Ok(if failed == 0 {
         ExitCode::SUCCESS
