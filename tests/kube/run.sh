@@ -2,11 +2,12 @@
 # The suites against a real Kubernetes control plane, which install.sh builds.
 #   run.sh differential [--filter TEXT]   the embedded API against kube-apiserver, answer by answer
 #   run.sh loop                           the whole loop, embedded and on the real control plane
+#   run.sh hpa                            the real HPA controller, scaling by our external metrics
 # TIDEGATE_BIN names the binary for the loop; it is built if it does not.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-suite=${1:?usage: run.sh differential|loop [flags]}
+suite=${1:?usage: run.sh differential|loop|hpa [flags]}
 shift
 TIDEGATE_KUBE_BIN=$("$here/install.sh")
 export TIDEGATE_KUBE_BIN
