@@ -123,3 +123,48 @@ async fn a_new_stream_begins_with_what_holds() {
     let refused = scaler.stream(&asked("")).err().unwrap();
     assert_eq!(refused.code(), Code::InvalidArgument);
 }
+
+/// The gRPC status of the answer to a body; the HTTP status if there is none.
+fn answered(method: &str, kind: &str, body: Vec<u8>) -> Result<String, u16> {
+    let known = Known::new(vec![active(wanting("shop", "llama", 7, Instant::now()), true)]);
+    let scaler = Arc::new(scaler(&known, &CancellationToken::new()));
+    let request = Request::post(format!("/externalscaler.ExternalScaler/{method}"))
+        .header(CONTENT_TYPE, kind)
+        .body(http_body_util::Full::new(Bytes::from(body)))
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let response = runtime.block_on(scaler.respond(request));
+    let status = response.headers().get("grpc-status");
+    status
+        .map(|status| status.to_str().unwrap().to_owned())
+        .ok_or(response.status().as_u16())
+}
+
+#[test]
+fn what_is_no_call_of_the_service_is_refused() {
+    assert_eq!(answered("IsActive", "application/json", Vec::new()), Err(415));
+    let unimplemented = (Code::Unimplemented as i32).to_string();
+    assert_eq!(answered("Other", "application/grpc", Vec::new()), Ok(unimplemented));
+    // One frame that says it is compressed, one that is cut off.
+    for body in [vec![1, 0, 0, 0, 1, 0], vec![0, 0, 0, 0, 9, 10]] {
+        let status = answered("IsActive", "application/grpc+proto", body.clone());
+        assert!(
+            status.as_ref().is_ok_and(|status| status != "0"),
+            "{body:?}: {status:?}"
+        );
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_message_makes_it_panic(message in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80)) {
+        let mut body = vec![0, 0, 0, 0, u8::try_from(message.len()).unwrap()];
+        body.extend(message);
+        for method in ["IsActive", "GetMetrics", "GetMetricSpec", "StreamIsActive"] {
+            let _ = answered(method, "application/grpc", body.clone());
+        }
+    }
+}
