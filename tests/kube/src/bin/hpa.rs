@@ -3,7 +3,9 @@
 #![expect(clippy::print_stdout, reason = "the report goes to standard output")]
 
 use anyhow::{Context as _, Result, bail, ensure};
-use publish::{Config, Decided, Decisions, ExternalMetrics, FrontProxy, Published, Running, Target};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use publish::{Config, Decided, Decisions, ExternalMetrics, FrontProxy, KeyFiles, Published, Running, Target};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,6 +41,15 @@ impl Decisions for Shop {
 }
 
 impl Shop {
+    fn new() -> Arc<Self> {
+        let shop = Arc::new(Self {
+            variant: Mutex::new(Arc::new([])),
+            version: watch::Sender::new(0),
+        });
+        shop.decide(None);
+        shop
+    }
+
     fn decide(&self, replicas: Option<u32>) {
         let name = "llama-l4".to_owned();
         let variant = Published {
@@ -71,6 +82,26 @@ struct Ground {
     _running: Running,
 }
 
+/// Serves to the front proxy of `plane` alone; the port it got.
+async fn open(plane: &ControlPlane, shop: &Arc<Shop>, certificate: Option<KeyFiles>) -> Result<(Running, u16)> {
+    let metrics = ExternalMetrics {
+        certificate,
+        front_proxy: Some(FrontProxy {
+            authority: plane.front_proxy_authority().to_owned(),
+            allowed_names: vec!["front-proxy-client".to_owned()],
+        }),
+        ..ExternalMetrics::on("127.0.0.1:0".parse()?)
+    };
+    let config = Config {
+        external_metrics: Some(metrics),
+        stale_after: STALE_AFTER,
+        ..Config::default()
+    };
+    let running = publish::serve(config, shop.clone(), CancellationToken::new()).await?;
+    let port = running.external_metrics.context("nothing is served")?.port();
+    Ok((running, port))
+}
+
 /// What the HPA of the page says of itself.
 struct Autoscaler {
     scaling_active: String,
@@ -86,25 +117,8 @@ impl Ground {
             controller_manager: true,
         })
         .await?;
-        let shop = Arc::new(Shop {
-            variant: Mutex::new(Arc::new([])),
-            version: watch::Sender::new(0),
-        });
-        shop.decide(None);
-        let metrics = ExternalMetrics {
-            front_proxy: Some(FrontProxy {
-                authority: plane.front_proxy_authority().to_owned(),
-                allowed_names: vec!["front-proxy-client".to_owned()],
-            }),
-            ..ExternalMetrics::on("127.0.0.1:0".parse()?)
-        };
-        let config = Config {
-            external_metrics: Some(metrics),
-            stale_after: STALE_AFTER,
-            ..Config::default()
-        };
-        let running = publish::serve(config, shop.clone(), CancellationToken::new()).await?;
-        let port = running.external_metrics.context("nothing is served")?.port();
+        let shop = Shop::new();
+        let (running, port) = open(&plane, &shop, None).await?;
         Ok(Self {
             kubectl: Binaries::find()?.path("kubectl"),
             plane,
@@ -127,6 +141,23 @@ impl Ground {
             .await?;
         applied.success().with_context(|| manifest.to_owned())?;
         Ok(())
+    }
+
+    /// Sends the API server to `port` of this machine, as the page does to the
+    /// Service; with an authority, as the page says for a certificate of one's own.
+    async fn register(&self, port: u16, authority: Option<&str>) -> Result<()> {
+        // In place of the page's Service, which selects Pods: this test runs outside of the cluster.
+        let service = format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: tidegate, namespace: tidegate-system}}, \
+             spec: {{type: ExternalName, externalName: localhost, ports: [{{port: {port}}}]}}}}"
+        );
+        self.apply(&service).await?;
+        let mut registered = replaced(&manifest("APIService")?, "port: 443\n", &format!("port: {port}\n"))?;
+        if let Some(authority) = authority {
+            let bundle = format!("caBundle: {}\n", STANDARD.encode(authority));
+            registered = replaced(&registered, "insecureSkipTLSVerify: true\n", &bundle)?;
+        }
+        self.apply(&registered).await
     }
 
     async fn raw(&self, path: &str) -> Result<Outcome> {
@@ -179,9 +210,18 @@ impl Ground {
     }
 }
 
+fn replaced(text: &str, from: &str, to: &str) -> Result<String> {
+    ensure!(text.contains(from), "{from:?} is not in the page's manifest");
+    Ok(text.replace(from, to))
+}
+
+fn page() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scaling/hpa.md")
+}
+
 /// The manifest of this kind in the page.
 fn manifest(kind: &str) -> Result<String> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scaling/hpa.md");
+    let page = page();
     let text = std::fs::read_to_string(&page).with_context(|| page.display().to_string())?;
     let wanted = format!("kind: {kind}\n");
     text.split("```yaml\n")
@@ -195,23 +235,28 @@ fn manifest(kind: &str) -> Result<String> {
 const METRIC: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/wva_desired_replicas\
                       ?labelSelector=variant_name%3Dllama-l4";
 
+/// Where the page says the authority is to be had.
+async fn the_authority_is_where_the_page_finds_it(ground: &Ground) -> Result<String> {
+    let page = std::fs::read_to_string(page())?;
+    let line = "kubectl -n kube-system get configmap extension-apiserver-authentication \
+                -o jsonpath='{.data.requestheader-client-ca-file}'";
+    ensure!(page.contains(line), "the page does not say {line}");
+    let found = wait_for(SOON, async || {
+        let found = ground.kubectl(line.strip_prefix("kubectl ")?).await.ok()?.stdout;
+        (!found.is_empty()).then_some(found)
+    });
+    let found = found.await.context("there is no authority")?;
+    let known = std::fs::read_to_string(ground.plane.front_proxy_authority())?;
+    ensure!(found.trim() == known.trim(), "it is another: {found}");
+    Ok(format!("{} bytes", found.len()))
+}
+
 async fn the_aggregation_layer_reaches_us(ground: &Ground) -> Result<String> {
     ground
         .apply("{apiVersion: v1, kind: Namespace, metadata: {name: tidegate-system}}")
         .await?;
-    // In place of the page's Service, which selects Pods: this test runs outside of the cluster.
-    let service = format!(
-        "{{apiVersion: v1, kind: Service, metadata: {{name: tidegate, namespace: tidegate-system}}, \
-         spec: {{type: ExternalName, externalName: localhost, ports: [{{port: {}}}]}}}}",
-        ground.port
-    );
-    ground.apply(&service).await?;
-    let registered = manifest("APIService")?;
-    ensure!(registered.contains("    port: 443\n"), "the page's port is another");
     let began = Instant::now();
-    ground
-        .apply(&registered.replace("    port: 443\n", &format!("    port: {}\n", ground.port)))
-        .await?;
+    ground.register(ground.port, None).await?;
     let waited = ground
         .kubectl("wait --for=condition=Available --timeout=60s apiservice/v1beta1.external.metrics.k8s.io")
         .await?;
@@ -322,6 +367,36 @@ async fn a_decision_that_grows_old_holds_the_replicas(ground: &Ground) -> Result
     Ok(seen.message)
 }
 
+async fn with_a_certificate_of_our_own_the_api_server_verifies_us(ground: &Ground) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let made = rcgen::generate_simple_self_signed(vec!["tidegate.tidegate-system.svc".to_owned()])?;
+    let stranger = rcgen::generate_simple_self_signed(vec!["tidegate.tidegate-system.svc".to_owned()])?;
+    let files = KeyFiles {
+        certificate: folder.path().join("tls.crt"),
+        key: folder.path().join("tls.key"),
+    };
+    std::fs::write(&files.certificate, made.cert.pem())?;
+    std::fs::write(&files.key, made.signing_key.serialize_pem())?;
+    let shop = Shop::new();
+    let (_running, port) = open(&ground.plane, &shop, Some(files)).await?;
+
+    ground.register(port, Some(&stranger.cert.pem())).await?;
+    let refused = ground
+        .kubectl("wait --for=condition=Available=false --timeout=60s apiservice/v1beta1.external.metrics.k8s.io")
+        .await?;
+    refused.success().context("a stranger's certificate was taken")?;
+    let began = Instant::now();
+    ground.register(port, Some(&made.cert.pem())).await?;
+    let value = wait_for(SOON, async || {
+        shop.decide(Some(7));
+        let list: Value = serde_json::from_str(&ground.raw(METRIC).await.ok()?.stdout).ok()?;
+        list["items"][0]["value"].as_str().map(str::to_owned)
+    });
+    let value = value.await.context("with its authority it is not reached")?;
+    ensure!(value == "7", "the value is {value}");
+    Ok(format!("reached after {:.1} s", began.elapsed().as_secs_f64()))
+}
+
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let ground = Ground::prepare().await?;
@@ -341,6 +416,7 @@ async fn main() -> Result<ExitCode> {
             }
         };
     }
+    scenario!(the_authority_is_where_the_page_finds_it);
     scenario!(the_aggregation_layer_reaches_us);
     scenario!(values_and_refusals_come_through_the_api_server);
     scenario!(without_a_decision_the_hpa_says_so_and_holds);
@@ -348,6 +424,7 @@ async fn main() -> Result<ExitCode> {
     scenario!(five_become_three);
     scenario!(twelve_become_thirteen);
     scenario!(a_decision_that_grows_old_holds_the_replicas);
+    scenario!(with_a_certificate_of_our_own_the_api_server_verifies_us);
     println!("hpa: {passed} passed, {failed} failed");
     Ok(if failed == 0 {
         ExitCode::SUCCESS
