@@ -3,11 +3,12 @@
 #   run.sh differential [--filter TEXT]   the embedded API against kube-apiserver, answer by answer
 #   run.sh loop                           the whole loop, embedded and on the real control plane
 #   run.sh control                        two autoscalers on the real one, with the rights of deploy/ and no more
-# TIDEGATE_BIN names the binary for the latter two; it is built if it does not.
+#   run.sh hpa                            the real HPA controller, scaling by our external metrics
+# TIDEGATE_BIN names the binary for loop and control; it is built if it does not.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-suite=${1:?usage: run.sh differential|loop|control [flags]}
+suite=${1:?usage: run.sh differential|loop|control|hpa [flags]}
 shift
 TIDEGATE_KUBE_BIN=$("$here/install.sh")
 export TIDEGATE_KUBE_BIN

@@ -1,7 +1,7 @@
 //! A real control plane: etcd, kube-apiserver and, wanted or not, the
 //! controller manager and the scheduler, as children on free loopback ports.
 
-use super::keys::{Keys, TOKEN};
+use super::keys::{FRONT_PROXY, Keys, TOKEN};
 use super::{Access, Binaries};
 use crate::child::Child;
 use crate::wait_for;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use http::Request;
 use kube::client::Body;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -37,6 +37,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct ControlPlane {
     access: Access,
+    authority: PathBuf,
     // Dropped in this order: clients of etcd first, files last.
     _parts: Vec<Child>,
     folder: TempDir,
@@ -78,6 +79,13 @@ impl ControlPlane {
     #[must_use]
     pub fn audit(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("audit.log")).unwrap_or_default()
+    }
+
+    /// The authority (PEM) that signed the client certificate of the
+    /// aggregation layer, which calls itself `front-proxy-client`.
+    #[must_use]
+    pub fn front_proxy_authority(&self) -> &Path {
+        &self.authority
     }
 
     /// A client, as [`Access::client`].
@@ -131,6 +139,7 @@ impl ControlPlane {
         parts.reverse();
         Ok(Self {
             access,
+            authority: keys.authority,
             _parts: parts,
             folder,
         })
@@ -198,6 +207,13 @@ fn apiserver_flags(folder: &Path, keys: &Keys, etcd: u16, secure: u16, options: 
         flag("authorization-mode", "RBAC"),
         flag("service-cluster-ip-range", "10.0.0.0/16"),
         flag("allow-privileged", "true"),
+        flag("proxy-client-cert-file", keys.proxy_certificate.display()),
+        flag("proxy-client-key-file", keys.proxy_key.display()),
+        flag("requestheader-client-ca-file", keys.authority.display()),
+        flag("requestheader-allowed-names", FRONT_PROXY),
+        flag("requestheader-username-headers", "X-Remote-User"),
+        flag("requestheader-group-headers", "X-Remote-Group"),
+        flag("requestheader-extra-headers-prefix", "X-Remote-Extra-"),
     ];
     if options.audit {
         flags.push(flag("audit-policy-file", folder.join("audit.yaml").display()));
