@@ -115,6 +115,7 @@ impl Ground {
         let plane = ControlPlane::start(&Options {
             scheduler: false,
             controller_manager: true,
+            audit: false,
         })
         .await?;
         let shop = Shop::new();
