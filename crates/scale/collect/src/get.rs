@@ -88,7 +88,7 @@ impl Getter {
 
 /// The last cause says what happened (`Connection refused`); those above it
 /// only say that something did.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

@@ -6,15 +6,21 @@
 //! missing, with a sentence that says why. Reading a page ([`families`]) and
 //! turning counters into rates ([`window`]) are pure.
 
+mod availability;
 mod clock;
 pub mod families;
 mod gateway;
 mod get;
 mod health;
+mod prometheus;
+mod replica;
 mod scrape;
 pub mod window;
 
+pub use availability::{Availability, Found};
 pub use clock::Clock;
 pub use gateway::{EndpointLedger, GatewayReader, GatewayReading, GatewaySource, ModelDemand};
 pub use health::SourceHealth;
-pub use scrape::{Endpoint, PodScraper, ReplicaSignals, ScrapeConfig};
+pub use prometheus::{PrometheusConfig, PrometheusError, PrometheusSource, TrackedModel};
+pub use replica::ReplicaSignals;
+pub use scrape::{Endpoint, PodScraper, ScrapeConfig};

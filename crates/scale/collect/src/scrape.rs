@@ -1,11 +1,11 @@
 //! Asks every replica for its metrics page, often while it works and rarely
 //! while it does not.
 
-use crate::families::{self, Found, ReplicaPage};
+use crate::families;
 use crate::get::Getter;
 use crate::health::Counters;
-use crate::window::CounterWindow;
-use crate::{Clock, SourceHealth};
+use crate::replica::Past;
+use crate::{Clock, ReplicaSignals, SourceHealth};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use units::{Instant, Signal, Source};
+use units::{Instant, Source};
 
 /// How replicas are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,42 +61,10 @@ pub struct Endpoint {
     pub model: Option<String>,
 }
 
-/// What a replica last said.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReplicaSignals {
-    /// Engine and names that were found on the page, once it was read.
-    pub found: Option<String>,
-    /// Share of the KV cache in use, 0 to 1.
-    pub kv: Signal<f64>,
-    /// Requests in the running batch.
-    pub running: Signal<f64>,
-    /// Requests waiting inside the engine.
-    pub waiting: Signal<f64>,
-    /// Generated tokens per second.
-    pub token_rate: Signal<f64>,
-    /// What went wrong last time, if something did.
-    pub error: Option<String>,
-}
-
-impl ReplicaSignals {
-    fn unasked(now: Instant) -> Self {
-        let missing = || Signal::missing(now, "not asked yet");
-        Self {
-            found: None,
-            kv: missing(),
-            running: missing(),
-            waiting: missing(),
-            token_rate: missing(),
-            error: None,
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Entry {
     endpoint: Endpoint,
-    signals: ReplicaSignals,
-    generated: CounterWindow,
+    past: Past,
     due: Instant,
     asking: bool,
     /// Tells an answer that belongs to an endpoint replaced meanwhile.
@@ -146,8 +114,7 @@ impl PodScraper {
             let entry = kept.filter(|entry| entry.endpoint == endpoint).unwrap_or_else(|| {
                 changed = true;
                 Entry {
-                    signals: ReplicaSignals::unasked(now),
-                    generated: CounterWindow::new(self.shared.config.window),
+                    past: Past::new(Source::Replica, self.shared.config.window, now),
                     due: now,
                     asking: false,
                     generation,
@@ -165,7 +132,11 @@ impl PodScraper {
     /// What the Pod `namespace/name` last said; `None` if it is not asked.
     #[must_use]
     pub fn signals(&self, pod: &str) -> Option<ReplicaSignals> {
-        self.shared.entries.lock().get(pod).map(|entry| entry.signals.clone())
+        self.shared
+            .entries
+            .lock()
+            .get(pod)
+            .map(|entry| entry.past.signals.clone())
     }
 
     /// How the source is doing.
@@ -245,7 +216,13 @@ async fn ask(shared: &Shared, getter: &Getter, endpoint: &Endpoint, generation: 
         .filter(|entry| entry.generation == generation)
     {
         entry.asking = false;
-        let busy = take_in(entry, read.map(|(page, _)| page), asked_at);
+        let busy = match read {
+            Ok((page, _)) => entry.past.take_in(page, asked_at),
+            Err(why) => {
+                entry.past.fail(why, asked_at);
+                true
+            }
+        };
         entry.due = asked_at
             + if busy {
                 shared.config.busy_interval
@@ -253,51 +230,6 @@ async fn ask(shared: &Shared, getter: &Getter, endpoint: &Endpoint, generation: 
                 shared.config.idle_interval
             };
     }
-}
-
-/// Puts an answer into the signals; says whether the replica is worth asking
-/// again soon.
-fn take_in(entry: &mut Entry, read: Result<ReplicaPage, String>, at: Instant) -> bool {
-    let signals = &mut entry.signals;
-    let page = match read {
-        Ok(page) => page,
-        Err(why) => {
-            for signal in [
-                &mut signals.kv,
-                &mut signals.running,
-                &mut signals.waiting,
-                &mut signals.token_rate,
-            ] {
-                // What was seen stays and ages; what was never seen says why.
-                if signal.last().is_none() {
-                    *signal = Signal::missing(at, why.clone());
-                }
-            }
-            signals.error = Some(why);
-            return true;
-        }
-    };
-    let busy = page.running.as_ref().is_ok_and(|n| *n > 0.0) || page.waiting.as_ref().is_ok_and(|n| *n > 0.0);
-    let signal = |found: Found| match found {
-        Ok(value) => Signal::observed(value, at, Source::Replica),
-        Err(why) => Signal::missing(at, why),
-    };
-    signals.token_rate = match page.generated {
-        Ok(count) => {
-            entry.generated.push(at, count);
-            match entry.generated.per_second() {
-                Some(rate) => Signal::observed(rate, at, Source::Replica),
-                None => Signal::missing(at, "a rate needs two answers"),
-            }
-        }
-        Err(why) => Signal::missing(at, why),
-    };
-    signals.found = Some(page.found);
-    signals.kv = signal(page.kv);
-    signals.running = signal(page.running);
-    signals.waiting = signal(page.waiting);
-    signals.error = None;
-    busy
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@ use super::*;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use units::Signal;
 
 const PAGE: &str = "vllm:num_requests_running{model_name=\"m\"} 3\nvllm:num_requests_waiting{model_name=\"m\"} 1\n\
                     vllm:kv_cache_usage_perc{model_name=\"m\"} 0.5\nvllm:generation_tokens_total{model_name=\"m\"} 7\n";
@@ -131,27 +132,4 @@ async fn a_replica_at_a_new_address_starts_anew() {
     scraper.set_endpoints(vec![endpoint("n/a", replica(Does::Hang).await)]);
     assert_eq!(scraper.signals("n/a").unwrap().kv.last(), None);
     stop.cancel();
-}
-
-#[test]
-fn what_was_seen_ages_while_a_replica_is_silent() {
-    let mut entry = Entry {
-        endpoint: endpoint("n/a", "127.0.0.1:1".parse().unwrap()),
-        signals: ReplicaSignals::unasked(Instant::ZERO),
-        generated: CounterWindow::new(Duration::from_secs(10)),
-        due: Instant::ZERO,
-        asking: false,
-        generation: 0,
-    };
-    let page = wire::prom::parse::parse(PAGE.as_bytes()).unwrap();
-    assert!(
-        take_in(&mut entry, families::read(&page, Some("m")), Instant::from_secs(1)),
-        "busy"
-    );
-    assert!(
-        take_in(&mut entry, Err("gone".to_owned()), Instant::from_secs(2)),
-        "worth asking soon"
-    );
-    assert_eq!(entry.signals.kv.last().unwrap().at, Instant::from_secs(1));
-    assert_eq!(entry.signals.error.as_deref(), Some("gone"));
 }

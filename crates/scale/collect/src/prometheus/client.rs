@@ -1,0 +1,345 @@
+//! One question to Prometheus: a bounded POST over HTTP or TLS.
+
+use super::config::{PrometheusConfig, PrometheusError, problem};
+use super::recorded::Series;
+use crate::Clock;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use units::Instant;
+
+/// Longest token that is read from a file, bytes.
+const LONGEST_TOKEN: u64 = 64 << 10;
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub(super) enum QueryError {
+    #[error("Prometheus: no answer from {0} within {1:?}")]
+    Deadline(String, Duration),
+    #[error("Prometheus: cannot reach {0}: {1}")]
+    Unreachable(String, String),
+    #[error("Prometheus: {0} answered {1}{2}")]
+    Status(String, http::StatusCode, String),
+    #[error("Prometheus: {0} sent more than {1} bytes: lower the window or the number of replicas per model")]
+    TooLarge(String, usize),
+    #[error("Prometheus: {0} broke off: {1}")]
+    BrokeOff(String, String),
+    #[error("Prometheus: {0} does not answer as Prometheus does: {1}")]
+    Format(String, String),
+    #[error("PROMETHEUS_TOKEN_PATH {0}: {1}")]
+    Token(PathBuf, String),
+}
+
+/// An answer: raw samples, how large it was, and the server's clock.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) series: Vec<Series>,
+    pub(super) bytes: usize,
+    pub(super) server_time: Option<Instant>,
+}
+
+/// A client of one Prometheus.
+#[derive(Debug)]
+pub(super) struct Client {
+    client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    url: String,
+    token: Option<HeaderValue>,
+    token_path: Option<PathBuf>,
+    deadline: Duration,
+    max_body: usize,
+}
+
+impl Client {
+    /// Reads the certificates.
+    ///
+    /// # Errors
+    /// One of them cannot be read or used, with its key.
+    pub(super) fn new(config: &PrometheusConfig) -> Result<Self, PrometheusError> {
+        let mut http = HttpConnector::new();
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(config.deadline));
+        http.enforce_http(false);
+        let builder = HttpsConnectorBuilder::new()
+            .with_tls_config(tls(config)?)
+            .https_or_http();
+        let builder = match &config.server_name {
+            Some(name) => {
+                let name = ServerName::try_from(name.clone())
+                    .map_err(|_| problem("PROMETHEUS_SERVER_NAME", "is not a host name"))?;
+                builder.with_server_name_resolver(FixedServerNameResolver::new(name))
+            }
+            None => builder,
+        };
+        let token = match &config.bearer_token {
+            Some(token) => {
+                let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                    .map_err(|_| problem("PROMETHEUS_BEARER_TOKEN", "has characters that no header may have"))?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+            None => None,
+        };
+        Ok(Self {
+            client: legacy::Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(Duration::from_secs(30))
+                .build(builder.enable_http1().wrap_connector(http)),
+            url: format!("{}/api/v1/query", config.base_url.trim_end_matches('/')),
+            token,
+            token_path: config.token_path.clone().filter(|_| config.bearer_token.is_none()),
+            deadline: config.deadline,
+            max_body: config.max_body,
+        })
+    }
+
+    /// Asks one question at the present time of the server.
+    pub(super) async fn query(&self, question: &str) -> Result<Answer, QueryError> {
+        let url = || self.url.clone();
+        tokio::time::timeout(self.deadline, self.query_unhurried(question))
+            .await
+            .unwrap_or_else(|_| Err(QueryError::Deadline(url(), self.deadline)))
+    }
+
+    async fn query_unhurried(&self, question: &str) -> Result<Answer, QueryError> {
+        let url = || self.url.clone();
+        let form: String = form_urlencoded::Serializer::new(String::new())
+            .append_pair("query", question)
+            .finish();
+        let mut request = http::Request::post(&self.url)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::new(Bytes::from(form)))
+            .map_err(|error| QueryError::Unreachable(url(), error.to_string()))?;
+        if let Some(token) = self.token().await? {
+            request.headers_mut().insert(AUTHORIZATION, token);
+        }
+        let response = self
+            .client
+            .request(request)
+            .await
+            .map_err(|error| QueryError::Unreachable(url(), crate::get::innermost(&error)))?;
+        let status = response.status();
+        let server_time = response.headers().get(DATE).and_then(date);
+        let body = Limited::new(response.into_body(), self.max_body)
+            .collect()
+            .await
+            .map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    QueryError::TooLarge(url(), self.max_body)
+                } else {
+                    QueryError::BrokeOff(url(), error.to_string())
+                }
+            })?
+            .to_bytes();
+        if status != http::StatusCode::OK {
+            return Err(QueryError::Status(url(), status, said(&body)));
+        }
+        let reply: Reply =
+            serde_json::from_slice(&body).map_err(|error| QueryError::Format(url(), error.to_string()))?;
+        let series = reply.series().map_err(|why| QueryError::Format(url(), why))?;
+        Ok(Answer {
+            series,
+            bytes: body.len(),
+            server_time,
+        })
+    }
+
+    /// The token, read anew where it stands in a file: it is replaced there.
+    async fn token(&self) -> Result<Option<HeaderValue>, QueryError> {
+        let Some(path) = &self.token_path else {
+            return Ok(self.token.clone());
+        };
+        let failed = |why: String| QueryError::Token(path.clone(), why);
+        let size = tokio::fs::metadata(path)
+            .await
+            .map_err(|error| failed(error.to_string()))?
+            .len();
+        if size > LONGEST_TOKEN {
+            return Err(failed(format!("{size} bytes are no token")));
+        }
+        let text = tokio::fs::read_to_string(path)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let mut value = HeaderValue::try_from(format!("Bearer {}", text.trim()))
+            .map_err(|_| failed("has characters that no header may have".to_owned()))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+/// What Prometheus says is wrong, if it says it in its way.
+fn said(body: &[u8]) -> String {
+    let error = serde_json::from_slice::<Reply>(body).ok().and_then(|reply| reply.error);
+    error.map_or_else(String::new, |error| {
+        format!(": {}", error.chars().take(300).collect::<String>())
+    })
+}
+
+/// The server's clock, to the second.
+fn date(value: &HeaderValue) -> Option<Instant> {
+    let time = httpdate::parse_http_date(value.to_str().ok()?).ok()?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Clock::at_unix_millis(u64::try_from(since.as_millis()).ok()?))
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    data: Option<Data>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    result_type: String,
+    #[serde(default)]
+    result: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    metric: BTreeMap<String, String>,
+    #[serde(default)]
+    values: Vec<(f64, String)>,
+    #[serde(default)]
+    value: Option<(f64, String)>,
+}
+
+impl Reply {
+    fn series(self) -> Result<Vec<Series>, String> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let data = self.data.ok_or("it has no data")?;
+        if !matches!(data.result_type.as_str(), "matrix" | "vector") {
+            return Err(format!("the result is a {}, not samples", data.result_type));
+        }
+        let rows: Vec<Row> = serde_json::from_value(data.result).map_err(|error| error.to_string())?;
+        Ok(rows.into_iter().map(Row::series).collect())
+    }
+}
+
+impl Row {
+    fn series(self) -> Series {
+        let samples = self.values.into_iter().chain(self.value).filter_map(|(seconds, text)| {
+            // A time no clock has, or a value that is no number, is no sample.
+            let sound = (0.0..1e11).contains(&seconds);
+            let at = Clock::at_unix_millis((seconds * 1e3) as u64);
+            sound.then_some(at).zip(text.parse().ok())
+        });
+        Series {
+            samples: samples.collect(),
+            labels: self.metric,
+        }
+    }
+}
+
+fn tls(config: &PrometheusConfig) -> Result<ClientConfig, PrometheusError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| problem("PROMETHEUS_BASE_URL", error.to_string()))?;
+    let builder = if config.insecure_skip_verify {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+    } else {
+        builder.with_root_certificates(roots(config)?)
+    };
+    match (&config.client_cert_path, &config.client_key_path) {
+        (Some(certificate), Some(key)) => {
+            let chain = certificates("PROMETHEUS_CLIENT_CERT_PATH", certificate)?;
+            let key = PrivateKeyDer::from_pem_file(key)
+                .map_err(|error| problem("PROMETHEUS_CLIENT_KEY_PATH", format!("{}: {error}", key.display())))?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| problem("PROMETHEUS_CLIENT_CERT_PATH", error.to_string()))
+        }
+        _ => Ok(builder.with_no_client_auth()),
+    }
+}
+
+fn roots(config: &PrometheusConfig) -> Result<RootCertStore, PrometheusError> {
+    let mut roots = RootCertStore::empty();
+    match &config.ca_cert_path {
+        Some(path) => {
+            for certificate in certificates("PROMETHEUS_CA_CERT_PATH", path)? {
+                roots
+                    .add(certificate)
+                    .map_err(|error| problem("PROMETHEUS_CA_CERT_PATH", format!("{}: {error}", path.display())))?;
+            }
+        }
+        None => {
+            // Those that cannot be read are left out; a server signed by one of
+            // them is then refused with the reason.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    Ok(roots)
+}
+
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, PrometheusError> {
+    let failed = |why: String| problem(key, format!("{}: {why}", path.display()));
+    let certificates = CertificateDer::pem_file_iter(path)
+        .map_err(|error| failed(error.to_string()))?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| failed(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(failed("no certificate in it".to_owned()));
+    }
+    Ok(certificates)
+}
+
+/// Takes any certificate, because the operator said so.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,222 @@
+//! Where Prometheus is and how to talk to it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Settings of the Prometheus source; each is named as the predecessor names it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PrometheusConfig {
+    /// `PROMETHEUS_BASE_URL`, https unless it is this host.
+    pub base_url: String,
+    /// Whether plain http to other hosts is accepted.
+    pub allow_http: bool,
+    /// `PROMETHEUS_BEARER_TOKEN`; goes before the file.
+    pub bearer_token: Option<String>,
+    /// `PROMETHEUS_TOKEN_PATH`; read anew for every question.
+    pub token_path: Option<PathBuf>,
+    /// `PROMETHEUS_TLS_INSECURE_SKIP_VERIFY`.
+    pub insecure_skip_verify: bool,
+    /// `PROMETHEUS_CA_CERT_PATH`; else the system's authorities.
+    pub ca_cert_path: Option<PathBuf>,
+    /// `PROMETHEUS_CLIENT_CERT_PATH`.
+    pub client_cert_path: Option<PathBuf>,
+    /// `PROMETHEUS_CLIENT_KEY_PATH`.
+    pub client_key_path: Option<PathBuf>,
+    /// `PROMETHEUS_SERVER_NAME`: the name its certificate must have.
+    pub server_name: Option<String>,
+    /// `PROMETHEUS_METRICS_CACHE_FETCH_INTERVAL`: the longest time between two
+    /// questions for a model. As soon as the scrape interval is known they come
+    /// right after each scrape.
+    pub fetch_interval: Duration,
+    /// Over how long rates and means are taken.
+    pub window: Duration,
+    /// `PROMETHEUS_METRICS_CACHE_FRESH_THRESHOLD`: up to this age signals are found.
+    pub fresh: Duration,
+    /// `PROMETHEUS_METRICS_CACHE_UNAVAILABLE_THRESHOLD`: up to this age they are
+    /// stale, then missing.
+    pub unavailable: Duration,
+    /// Time for one answer.
+    pub deadline: Duration,
+    /// Most bytes of an answer.
+    pub max_body: usize,
+}
+
+impl PrometheusConfig {
+    /// The defaults, for the server at `base_url`.
+    #[must_use]
+    pub fn new(base_url: impl Into<String>) -> Self {
+        Self {
+            base_url: base_url.into(),
+            allow_http: false,
+            bearer_token: None,
+            token_path: None,
+            insecure_skip_verify: false,
+            ca_cert_path: None,
+            client_cert_path: None,
+            client_key_path: None,
+            server_name: None,
+            fetch_interval: Duration::from_secs(15),
+            window: Duration::from_secs(60),
+            fresh: Duration::from_secs(30),
+            unavailable: Duration::from_secs(300),
+            deadline: Duration::from_secs(10),
+            max_body: 64 << 20,
+        }
+    }
+
+    /// Checks what can be checked without a connection.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used, with its key and the remedy.
+    pub fn validate(&self) -> Result<(), PrometheusError> {
+        let url: http::Uri = self
+            .base_url
+            .parse()
+            .map_err(|_| problem("PROMETHEUS_BASE_URL", "is not a URL like https://prometheus:9090"))?;
+        let host = url.host().unwrap_or_default();
+        let here = host == "localhost"
+            || host
+                .trim_matches(['[', ']'])
+                .parse()
+                .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        match url.scheme_str() {
+            Some("https") => {}
+            Some("http") if here || self.allow_http => {}
+            Some("http") => {
+                return Err(problem(
+                    "PROMETHEUS_BASE_URL",
+                    "is http: what leaves this host must be https, or be allowed by PROMETHEUS_ALLOW_HTTP=true",
+                ));
+            }
+            _ => {
+                return Err(problem(
+                    "PROMETHEUS_BASE_URL",
+                    "must begin with https:// (or http:// on this host)",
+                ));
+            }
+        }
+        if host.is_empty() {
+            return Err(problem("PROMETHEUS_BASE_URL", "names no host"));
+        }
+        if self.client_cert_path.is_some() != self.client_key_path.is_some() {
+            return Err(problem(
+                "PROMETHEUS_CLIENT_CERT_PATH",
+                "and PROMETHEUS_CLIENT_KEY_PATH go together: set both or neither",
+            ));
+        }
+        if self.insecure_skip_verify && self.ca_cert_path.is_some() {
+            return Err(problem(
+                "PROMETHEUS_TLS_INSECURE_SKIP_VERIFY",
+                "makes PROMETHEUS_CA_CERT_PATH meaningless: take one of them out",
+            ));
+        }
+        let longer_than = |key, value: Duration, least: Duration| {
+            let told = format!("is {value:?}: it must be at least {least:?}");
+            (value >= least).then_some(()).ok_or_else(|| problem(key, told))
+        };
+        longer_than(
+            "PROMETHEUS_METRICS_CACHE_FETCH_INTERVAL",
+            self.fetch_interval,
+            Duration::from_secs(1),
+        )?;
+        longer_than(
+            "PROMETHEUS_METRICS_CACHE_FRESH_THRESHOLD",
+            self.fresh,
+            Duration::from_secs(1),
+        )?;
+        longer_than(
+            "PROMETHEUS_METRICS_CACHE_UNAVAILABLE_THRESHOLD",
+            self.unavailable,
+            self.fresh,
+        )?;
+        longer_than("window", self.window, Duration::from_secs(5))
+    }
+}
+
+/// Everything but the token.
+impl fmt::Debug for PrometheusConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PrometheusConfig")
+            .field("base_url", &self.base_url)
+            .field("bearer_token", &self.bearer_token.as_ref().map(|_| "(hidden)"))
+            .field("token_path", &self.token_path)
+            .field("ca_cert_path", &self.ca_cert_path)
+            .field("client_cert_path", &self.client_cert_path)
+            .field("insecure_skip_verify", &self.insecure_skip_verify)
+            .field("server_name", &self.server_name)
+            .field("fetch_interval", &self.fetch_interval)
+            .field("fresh", &self.fresh)
+            .field("unavailable", &self.unavailable)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{key} {problem}")]
+pub struct PrometheusError {
+    /// The key.
+    pub key: &'static str,
+    /// What is wrong, and the remedy.
+    pub problem: String,
+}
+
+pub(super) fn problem(key: &'static str, problem: impl Into<String>) -> PrometheusError {
+    PrometheusError {
+        key,
+        problem: problem.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        type Spoil = fn(&mut PrometheusConfig);
+        let cases: [(&str, Spoil); 8] = [
+            ("PROMETHEUS_BASE_URL", |c| c.base_url = "http://prometheus:9090".into()),
+            ("PROMETHEUS_BASE_URL", |c| c.base_url = "prometheus:9090".into()),
+            ("PROMETHEUS_BASE_URL", |c| c.base_url = "https://".into()),
+            ("PROMETHEUS_CLIENT_CERT_PATH", |c| {
+                c.client_cert_path = Some("a.pem".into())
+            }),
+            ("PROMETHEUS_TLS_INSECURE_SKIP_VERIFY", |c| {
+                c.insecure_skip_verify = true;
+                c.ca_cert_path = Some("ca.pem".into());
+            }),
+            ("PROMETHEUS_METRICS_CACHE_FETCH_INTERVAL", |c| {
+                c.fetch_interval = Duration::ZERO
+            }),
+            ("PROMETHEUS_METRICS_CACHE_FRESH_THRESHOLD", |c| c.fresh = Duration::ZERO),
+            ("PROMETHEUS_METRICS_CACHE_UNAVAILABLE_THRESHOLD", |c| {
+                c.unavailable = Duration::from_secs(1)
+            }),
+        ];
+        for (key, spoil) in cases {
+            let mut config = PrometheusConfig::new("https://prometheus:9090");
+            spoil(&mut config);
+            assert_eq!(config.validate().unwrap_err().key, key);
+        }
+        for good in [
+            "https://p",
+            "http://127.0.0.1:9090",
+            "http://localhost:9090/base",
+            "http://[::1]:9090",
+        ] {
+            assert_eq!(PrometheusConfig::new(good).validate(), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn the_token_is_never_printed() {
+        let config = PrometheusConfig {
+            bearer_token: Some("s3cret".into()),
+            ..PrometheusConfig::new("https://p")
+        };
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,331 @@
+use super::*;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use units::Signal;
+
+/// A server that answers each question with what `answer` makes of it (decoded
+/// form body): status and JSON. `None` never answers.
+async fn prometheus(answer: impl Fn(&str) -> Option<(u16, String)> + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let _ = serve(stream, answer.as_ref()).await;
+            });
+        }
+    });
+    address
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    answer: &(dyn Fn(&str) -> Option<(u16, String)> + Send + Sync),
+) -> std::io::Result<()> {
+    let mut read = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&read).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                let question = form_urlencoded::parse(body.as_bytes()).find(|(key, _)| key == "query");
+                let question = question.map(|(_, value)| value.into_owned()).unwrap_or_default();
+                let question = format!("{head}\n{question}");
+                let Some((status, json)) = answer(&question) else {
+                    std::future::pending::<()>().await;
+                    return Ok(());
+                };
+                let reply = format!(
+                    "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{json}",
+                    json.len()
+                );
+                return stream.write_all(reply.as_bytes()).await;
+            }
+        }
+        let mut buffer = [0; 65536];
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(()),
+            n => read.extend_from_slice(&buffer[..n]),
+        }
+    }
+}
+
+fn now_s() -> f64 {
+    Clock::start().now().as_secs_f64()
+}
+
+/// Three samples of one series, five seconds apart, the last `age` seconds old.
+fn series(name: &str, labels: &str, age: f64, values: [f64; 3]) -> String {
+    let last = now_s() - age;
+    let samples: Vec<String> = (0..3)
+        .map(|i| format!("[{:.3},\"{}\"]", last - 5.0 * f64::from(2 - i), values[i as usize]))
+        .collect();
+    format!(
+        "{{\"metric\":{{\"__name__\":\"{name}\",\"model_name\":\"m\"{labels}}},\"values\":[{}]}}",
+        samples.join(",")
+    )
+}
+
+fn matrix(series: &[String]) -> String {
+    format!(
+        "{{\"status\":\"success\",\"data\":{{\"resultType\":\"matrix\",\"result\":[{}]}}}}",
+        series.join(",")
+    )
+}
+
+/// A replica that works: 3 running, none waiting, 100 tokens a second.
+fn replica(labels: &str, age: f64) -> Vec<String> {
+    vec![
+        series("vllm:num_requests_running", labels, age, [3.0; 3]),
+        series("vllm:num_requests_waiting", labels, age, [0.0; 3]),
+        series("vllm:kv_cache_usage_perc", labels, age, [0.1, 0.2, 0.5]),
+        series("vllm:generation_tokens_total", labels, age, [1000.0, 1500.0, 2000.0]),
+    ]
+}
+
+fn key() -> TrackedModel {
+    TrackedModel {
+        namespace: "n".to_owned(),
+        model: "m".to_owned(),
+    }
+}
+
+fn endpoints(pods: &[&str]) -> Vec<Endpoint> {
+    let endpoint = |(i, pod): (usize, &&str)| Endpoint {
+        pod: format!("n/{pod}"),
+        address: format!("10.0.0.{}", i + 1),
+        port: 8000,
+        model: Some("m".to_owned()),
+    };
+    pods.iter().enumerate().map(endpoint).collect()
+}
+
+fn source(address: SocketAddr, stop: &CancellationToken, pods: &[&str]) -> PrometheusSource {
+    let config = PrometheusConfig {
+        deadline: Duration::from_millis(500),
+        max_body: 100_000,
+        bearer_token: Some("s3cret".to_owned()),
+        ..PrometheusConfig::new(format!("http://{address}/base/"))
+    };
+    let source = PrometheusSource::start(config, Clock::start(), stop.clone()).unwrap();
+    source.set_endpoints(|_| "n".to_owned(), &endpoints(pods));
+    source
+}
+
+/// What the source says of the model once it has been asked.
+async fn asked(source: &PrometheusSource) -> Availability {
+    let wait = async {
+        loop {
+            let said = source.availability(&key()).unwrap();
+            if !said.message.contains("not been asked") {
+                return said;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_replica_of_a_model_is_read_with_its_true_age_by_one_question() {
+    let questions = Arc::new(AtomicUsize::new(0));
+    let counted = questions.clone();
+    let address = prometheus(move |question| {
+        assert!(question.contains("authorization: Bearer s3cret"), "{question}");
+        assert!(question.starts_with("POST /base/api/v1/query"), "{question}");
+        if question.contains("__name__=~") {
+            counted.fetch_add(1, Relaxed);
+            let all: Vec<String> = ["a", "b", "c"]
+                .iter()
+                .flat_map(|pod| replica(&format!(",\"pod\":\"{pod}\""), 4.0))
+                .collect();
+            Some((200, matrix(&all)))
+        } else {
+            Some((200, matrix(&[])))
+        }
+    })
+    .await;
+    let stop = CancellationToken::new();
+    let source = source(address, &stop, &["a", "b", "c"]);
+    let said = asked(&source).await;
+    assert_eq!(
+        (said.found, said.message.as_str()),
+        (Found::MetricsFound, "Prometheus has samples of all 3 replicas")
+    );
+    assert_eq!(questions.load(Relaxed), 1);
+    let signals = source.signals(&key(), "n/b").unwrap();
+    assert_eq!(signals.kv.last().unwrap().value, 0.5);
+    assert_eq!(signals.kv.last().unwrap().source, Source::Prometheus);
+    let rate = signals.token_rate.last().unwrap().value;
+    assert!((rate - 100.0).abs() < 0.5, "{rate}");
+    let age = Clock::start().now().since(signals.kv.last().unwrap().at);
+    assert!((3.5..9.0).contains(&age.as_secs_f64()), "{age:?}");
+    assert_eq!(source.signals(&key(), "n/stranger"), None);
+    source.set_endpoints(|_| "n".to_owned(), &[]);
+    assert_eq!(source.signals(&key(), "n/b"), None);
+    assert_eq!(source.availability(&key()), None);
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_prometheus_is_told_apart_with_the_remedy() {
+    type Does = Option<(u16, String)>;
+    let cases: [(&str, Does, Found, &str); 8] = [
+        ("slow", None, Found::PrometheusError, "no answer from"),
+        ("refuses", Some((401, "no".into())), Found::PrometheusError, "401"),
+        (
+            "bad query",
+            Some((400, "{\"status\":\"error\",\"error\":\"parse error\"}".into())),
+            Found::PrometheusError,
+            "parse error",
+        ),
+        (
+            "another program",
+            Some((200, "<html>".into())),
+            Found::PrometheusError,
+            "does not answer as Prometheus does",
+        ),
+        (
+            "a number",
+            Some((
+                200,
+                "{\"status\":\"success\",\"data\":{\"resultType\":\"scalar\",\"result\":[1,\"2\"]}}".into(),
+            )),
+            Found::PrometheusError,
+            "scalar, not samples",
+        ),
+        (
+            "huge",
+            Some((200, "x".repeat(200_000))),
+            Found::PrometheusError,
+            "more than 100000 bytes",
+        ),
+        (
+            "empty",
+            Some((200, matrix(&[]))),
+            Found::MetricsMissing,
+            "ServiceMonitor",
+        ),
+        (
+            "elsewhere",
+            Some((200, matrix(&replica(",\"pod\":\"x\",\"namespace\":\"other\"", 1.0)))),
+            Found::MetricsMissing,
+            "namespace \"other\"",
+        ),
+    ];
+    for (name, does, found, says) in cases {
+        let address = prometheus(move |_| does.clone()).await;
+        let stop = CancellationToken::new();
+        let source = source(address, &stop, &["a"]);
+        let said = asked(&source).await;
+        assert_eq!(said.found, found, "{name}: {said:?}");
+        assert!(said.message.contains(says), "{name}: {said:?}");
+        assert!(!said.message.contains("s3cret"), "{name}");
+        assert_eq!(
+            source.signals(&key(), "n/a").unwrap().kv.last(),
+            None,
+            "{name}: missing is not 0"
+        );
+        stop.cancel();
+    }
+}
+
+#[tokio::test]
+async fn old_samples_are_stale_and_then_missing() {
+    for (age, found, says) in [
+        (5.0, Found::MetricsFound, "all 1 replicas"),
+        (45.0, Found::MetricsStale, "45 s old"),
+        (400.0, Found::MetricsMissing, "no sample for"),
+    ] {
+        let address = prometheus(move |_| Some((200, matrix(&replica(",\"pod\":\"a\"", age))))).await;
+        let stop = CancellationToken::new();
+        let source = source(address, &stop, &["a"]);
+        let said = asked(&source).await;
+        assert_eq!(said.found, found, "{age}: {said:?}");
+        // A second may have passed since the samples were made.
+        assert!(said.message.contains(says) || age > 40.0, "{age}: {said:?}");
+        stop.cancel();
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_number_is_missing_and_a_reset_counts_from_zero() {
+    let address = prometheus(|_| {
+        let pod = ",\"pod\":\"a\"";
+        let mut all = replica(pod, 1.0);
+        all[2] = series("vllm:kv_cache_usage_perc", pod, 1.0, [0.1, 0.2, f64::NAN]);
+        all[3] = series("vllm:generation_tokens_total", pod, 1.0, [5000.0, 5500.0, 500.0]);
+        Some((200, matrix(&all)))
+    })
+    .await;
+    let stop = CancellationToken::new();
+    let source = source(address, &stop, &["a"]);
+    asked(&source).await;
+    let signals = source.signals(&key(), "n/a").unwrap();
+    let Signal::Missing { why, .. } = &signals.kv else {
+        panic!("{:?}", signals.kv)
+    };
+    assert!(why.contains("NaN"), "{why}");
+    let rate = signals.token_rate.last().unwrap().value;
+    assert!((rate - 100.0).abs() < 0.5, "{rate}");
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn one_model_without_an_answer_keeps_no_other_waiting_and_it_recovers() {
+    let broken = Arc::new(AtomicUsize::new(0));
+    let failing = broken.clone();
+    let address = prometheus(move |question| {
+        if question.contains("model_name=\"m\"") && failing.fetch_add(1, Relaxed) < 2 {
+            return Some((500, "{}".to_owned()));
+        }
+        Some((200, matrix(&replica(",\"pod\":\"a\"", 1.0))))
+    })
+    .await;
+    let stop = CancellationToken::new();
+    let source = source(address, &stop, &["a"]);
+    assert_eq!(asked(&source).await.found, Found::PrometheusError);
+    let recovered = async {
+        while source.availability(&key()).unwrap().found != Found::MetricsFound {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), recovered).await.unwrap();
+    assert!(source.signals(&key(), "n/a").unwrap().error.is_none());
+    assert!(source.health().failed >= 2 && source.health().asked >= 3);
+    stop.cancel();
+}
+
+#[test]
+fn the_next_question_comes_right_after_the_next_scrape() {
+    let config = PrometheusConfig::new("https://p");
+    let mut tracked = Tracked::new(Instant::ZERO, 1);
+    let now = Instant::from_secs(1000);
+    assert_eq!(
+        next_question(&tracked, &config, now),
+        now + Duration::from_secs(2),
+        "until it is known"
+    );
+    tracked.newest = Some(now - Duration::from_secs(3));
+    tracked.scrape_interval = Some(Duration::from_secs(5));
+    assert_eq!(
+        next_question(&tracked, &config, now),
+        now + Duration::from_secs(2) + SETTLE
+    );
+    tracked.newest = Some(now - Duration::from_secs(30));
+    assert_eq!(next_question(&tracked, &config, now), now + SHORTEST, "overdue");
+    tracked.newest = Some(now);
+    tracked.scrape_interval = Some(Duration::from_secs(60));
+    assert_eq!(
+        next_question(&tracked, &config, now),
+        now + config.fetch_interval,
+        "never rarer"
+    );
+}
