@@ -300,31 +300,31 @@ fn next_question(tracked: &Tracked, config: &PrometheusConfig, now: Instant) -> 
     expected.max(now + SHORTEST).min(latest)
 }
 
-/// Asks for a model; without its namespace, then by its Pods, where labels
-/// were renamed on the way into Prometheus.
+/// Asks for a model; for replicas that are not found so, without its namespace
+/// and then by their Pods, where labels were renamed on the way into Prometheus.
 async fn questions(shared: &Shared, key: &TrackedModel, endpoints: &[Endpoint]) -> Result<Recording, String> {
-    let window = shared.config.window;
-    let mut bytes = 0;
-    let mut seen_elsewhere = Vec::new();
+    let mut all = Recording::default();
     for matchers in query::matchers(key, endpoints) {
-        let question = query::samples(&matchers, window);
-        let answer = ask_one(shared, &question).await?;
-        bytes += answer.bytes;
-        let recording = Recording::of(&answer.series, endpoints, &mut seen_elsewhere);
-        if !recording.pages.is_empty() {
-            let info = ask_one(shared, &query::cache_config(&matchers)).await?;
-            let skew = shared.skew(&answer);
-            return Ok(Recording {
-                bytes: bytes + info.bytes,
-                ..recording.with_info(&info.series, endpoints).shifted(skew)
-            });
+        let sought: Vec<Endpoint> = endpoints
+            .iter()
+            .filter(|endpoint| !all.pages.contains_key(&endpoint.pod))
+            .cloned()
+            .collect();
+        if sought.is_empty() {
+            break;
         }
+        let answer = ask_one(shared, &query::samples(&matchers, shared.config.window)).await?;
+        all.bytes += answer.bytes;
+        let mut found = Recording::of(&answer.series, &sought, &mut all.elsewhere);
+        if found.pages.is_empty() {
+            continue;
+        }
+        let info = ask_one(shared, &query::cache_config(&matchers)).await?;
+        all.bytes += info.bytes;
+        found = found.with_info(&info.series, &sought).shifted(shared.skew(&answer));
+        all.pages.append(&mut found.pages);
     }
-    Ok(Recording {
-        bytes,
-        elsewhere: seen_elsewhere,
-        ..Recording::default()
-    })
+    Ok(all)
 }
 
 async fn ask_one(shared: &Shared, question: &str) -> Result<Answer, String> {
