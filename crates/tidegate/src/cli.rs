@@ -150,6 +150,9 @@ pub(crate) struct Autoscaler {
     /// Time between decisions, unless something wakes it earlier [GLOBAL_OPT_INTERVAL; default: 500ms]
     #[arg(long, value_name = "DURATION", value_parser = autoscaler::configuration::duration)]
     pub(crate) interval: Option<Duration>,
+    /// Whether to ask the Pods themselves for their metrics; Prometheus is asked if PROMETHEUS_BASE_URL names one
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) pod_scrape: bool,
     /// How long load must have been lower before a replica is taken away
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = millis)]
     pub(crate) scale_down_after: Duration,

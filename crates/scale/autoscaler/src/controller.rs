@@ -4,6 +4,7 @@ use crate::configuration::{ConfigMaps, ModelConfig};
 use crate::election::{Candidate, Leadership};
 use crate::handle::Pass;
 use crate::ledger::Ledger;
+use crate::replica_sources::ReplicaSources;
 use crate::survey::{self, LastGood, Sources, Variant};
 use crate::target::{ScaleError, Scales};
 use crate::world::World;
@@ -11,7 +12,7 @@ use crate::writer::Writer;
 use crate::{Config, Handle};
 use api::VariantAutoscalingStatus;
 use capacity::{Decision, ModelView, VariantDecision};
-use collect::{Clock, GatewayReader, PodScraper};
+use collect::{Clock, GatewayReader};
 use jiff::Timestamp;
 use kube::Client;
 use past::Past;
@@ -38,14 +39,19 @@ mod turns;
 const BREATH: Duration = Duration::from_millis(25);
 
 /// Decides until `stop`.
-pub(crate) async fn run(client: Client, config: Config, handle: Handle, stop: CancellationToken) {
-    let clock = Clock::start();
+pub(crate) async fn run(
+    client: Client,
+    config: Config,
+    clock: Clock,
+    replicas: ReplicaSources,
+    handle: Handle,
+    stop: CancellationToken,
+) {
     let changed = Arc::new(Notify::new());
     let namespace = config.namespace.as_deref();
     let world = World::watch(&client, namespace, &changed, &stop);
     let scope = config.configuration.clone();
     let configs = ConfigMaps::watch(&client, scope, &config.policy, namespace, &changed, &stop);
-    let scraper = PodScraper::start(config.scrape.clone(), clock, stop.clone());
     let gateway = GatewayReader::start(config.gateway.clone(), clock, &stop);
     tokio::select! {
         () = stop.cancelled() => return,
@@ -66,7 +72,7 @@ pub(crate) async fn run(client: Client, config: Config, handle: Handle, stop: Ca
         clock,
         world,
         configs,
-        scraper,
+        replicas,
         gateway,
         handle,
         config,
@@ -107,7 +113,7 @@ struct Controller {
     world: World,
     configs: ConfigMaps,
     scales: Scales,
-    scraper: PodScraper,
+    replicas: ReplicaSources,
     gateway: GatewayReader,
     handle: Handle,
     writer: Writer,
@@ -150,10 +156,10 @@ impl Controller {
             instance,
         };
         let variants = survey::take(&mut sources, &mut self.ledger, &mut self.last_good, started);
-        self.scraper.set_endpoints(model::endpoints(&variants));
+        self.replicas.set_endpoints(model::endpoints(&variants));
         let reading = self.gateway.read();
         let now = self.clock.now();
-        let views = model::views(&variants, &reading, &self.scraper, now);
+        let views = model::views(&variants, &reading, &self.replicas, now);
         self.forget_what_was_made_anew(&variants, &views);
         // One that does not lead decides too, so that it knows what to do when it does.
         let decisions = self.decide(&variants, &views, now);

@@ -21,6 +21,7 @@ mod lease;
 mod ledger;
 mod metrics_server;
 mod record;
+mod replica_sources;
 mod selector;
 mod settings;
 mod status;
@@ -32,14 +33,16 @@ mod world;
 mod writer;
 
 pub use capacity::{Policy, PolicyError};
-pub use collect::{GatewaySource, ScrapeConfig};
+pub use collect::{GatewaySource, PrometheusConfig, PrometheusError, ScrapeConfig};
 pub use election::Election;
 pub use handle::Handle;
 pub use lease::{Terms, TermsError};
 pub use record::{DecisionRecord, ExplanationRecord, InputRecord, RuleRecord, VariantChange};
 pub use views::{Measured, ReplicaRecord, VariantView};
 
+use collect::Clock;
 use metrics_server::Pages;
+use replica_sources::ReplicaSources;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,8 +72,11 @@ pub struct Config {
     pub interval: Duration,
     /// When a model is full, when it has too much, how patient to be.
     pub policy: Policy,
-    /// How replicas are asked for their metrics.
-    pub scrape: ScrapeConfig,
+    /// How replicas are asked for their metrics, if they are.
+    pub scrape: Option<ScrapeConfig>,
+    /// The Prometheus that is asked for them, if one is. Without scrapes of our
+    /// own, its freshness threshold says which signals are fresh.
+    pub prometheus: Option<PrometheusConfig>,
     /// Where the gateways are.
     pub gateway: GatewaySource,
     /// Wakes it at once, for instance when a gateway holds a request.
@@ -95,7 +101,8 @@ impl Default for Config {
             actuator: Actuator::default(),
             interval: Duration::from_millis(500),
             policy: Policy::default(),
-            scrape: ScrapeConfig::default(),
+            scrape: Some(ScrapeConfig::default()),
+            prometheus: None,
             gateway: GatewaySource::None,
             wake: None,
             metrics_listen: None,
@@ -116,6 +123,9 @@ pub enum StartError {
     /// The interval is zero.
     #[error("interval is 0: it must be longer")]
     Interval,
+    /// Prometheus cannot be asked as configured.
+    #[error(transparent)]
+    Prometheus(#[from] PrometheusError),
     /// The terms of the election make no sense.
     #[error("leader election: {0}")]
     Terms(#[from] TermsError),
@@ -147,8 +157,9 @@ impl Running {
 /// Starts the autoscaler; it runs until `stop`.
 ///
 /// # Errors
-/// A policy, interval or election that makes no sense, an address that is taken.
-pub async fn start(client: kube::Client, config: Config, stop: CancellationToken) -> Result<Running, StartError> {
+/// A policy, interval or election that makes no sense, a Prometheus that cannot
+/// be asked as configured, an address that is taken.
+pub async fn start(client: kube::Client, mut config: Config, stop: CancellationToken) -> Result<Running, StartError> {
     config.policy.validate()?;
     if config.interval.is_zero() {
         return Err(StartError::Interval);
@@ -156,6 +167,11 @@ pub async fn start(client: kube::Client, config: Config, stop: CancellationToken
     if let Some(election) = &config.election {
         election.terms.validate()?;
     }
+    if let (Some(prometheus), None) = (&config.prometheus, &config.scrape) {
+        config.policy.max_age = config.policy.max_age.max(prometheus.fresh);
+    }
+    let clock = Clock::start();
+    let replicas = ReplicaSources::start(config.scrape.clone(), config.prometheus.clone(), clock, &stop)?;
     let handle = Handle::new();
     let serve = async |address: Option<SocketAddr>, pages| match address {
         None => Ok(None),
@@ -166,7 +182,7 @@ pub async fn start(client: kube::Client, config: Config, stop: CancellationToken
     };
     let metrics_address = serve(config.metrics_listen, Pages::All).await?;
     let health_address = serve(config.health_listen, Pages::Health).await?;
-    let task = tokio::spawn(controller::run(client, config, handle.clone(), stop));
+    let task = tokio::spawn(controller::run(client, config, clock, replicas, handle.clone(), stop));
     Ok(Running {
         handle,
         metrics_address,

@@ -5,9 +5,17 @@ use crate::status::{self, Finding, Findings};
 use crate::survey::Variant;
 use api::reasons;
 use capacity::{MetricsWord, Reason, VariantDecision};
+use collect::Availability;
 
 /// What this pass says of one variant, in conditions.
-pub(super) fn findings(variant: &Variant, decided: Option<&VariantDecision>, outcome: Option<&Acted>) -> Findings {
+///
+/// `trouble` is what is wrong with Prometheus, where nobody else tells.
+pub(super) fn findings(
+    variant: &Variant,
+    decided: Option<&VariantDecision>,
+    outcome: Option<&Acted>,
+    trouble: Option<&Availability>,
+) -> Findings {
     let target = variant.target.as_ref();
     let resolved = match (&target, &variant.target_key) {
         (Ok(_), Some(key)) => {
@@ -29,7 +37,7 @@ pub(super) fn findings(variant: &Variant, decided: Option<&VariantDecision>, out
             conditions.extend(status::undecided(reasons::INVALID_CONFIGURATION, invalid));
         }
         (None, Some(invalid), Some(decided), _) => {
-            conditions.push(metrics(decided));
+            conditions.push(metrics(decided, trouble));
             conditions.push(Finding::new(
                 reasons::OPTIMIZATION_READY,
                 false,
@@ -38,7 +46,7 @@ pub(super) fn findings(variant: &Variant, decided: Option<&VariantDecision>, out
             ));
         }
         (None, None, Some(decided), _) => {
-            conditions.push(metrics(decided));
+            conditions.push(metrics(decided, trouble));
             conditions.push(optimization(decided, outcome));
         }
         (None, None, None, Err(why)) => conditions.extend(status::undecided(reasons::TARGET_NOT_FOUND, why)),
@@ -72,7 +80,11 @@ fn invalid(variant: &Variant, decided: bool) -> Option<String> {
     (!all.is_empty()).then(|| all.join("; "))
 }
 
-fn metrics(decided: &VariantDecision) -> Finding {
+fn metrics(decided: &VariantDecision, trouble: Option<&Availability>) -> Finding {
+    if let Some(trouble) = trouble.filter(|_| decided.metrics.word != MetricsWord::Found) {
+        let message = format!("{}; {}", trouble.message, decided.metrics.says);
+        return Finding::new(reasons::METRICS_AVAILABLE, false, trouble.found.as_str(), message);
+    }
     let reason = match decided.metrics.word {
         MetricsWord::Found => reasons::METRICS_FOUND,
         MetricsWord::Stale => reasons::METRICS_STALE,

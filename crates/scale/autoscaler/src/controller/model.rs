@@ -1,9 +1,10 @@
 //! From objects and signals to the models that are decided on.
 
 use super::ModelKey;
+use crate::replica_sources::ReplicaSources;
 use crate::survey::{PodFacts, Variant};
 use capacity::{Demand, GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
-use collect::{Endpoint, EndpointLedger, GatewayReading, ModelDemand, PodScraper};
+use collect::{Endpoint, EndpointLedger, GatewayReading, ModelDemand};
 use std::collections::BTreeMap;
 use units::{Instant, Signal, Source};
 
@@ -31,7 +32,7 @@ pub(super) fn endpoints(variants: &[Variant]) -> Vec<Endpoint> {
 pub(super) fn views(
     variants: &[Variant],
     reading: &GatewayReading,
-    scraper: &PodScraper,
+    sources: &ReplicaSources,
     now: Instant,
 ) -> BTreeMap<ModelKey, ModelView> {
     let mut demands: BTreeMap<ModelKey, (Signal<ModelDemand>, Vec<String>)> = BTreeMap::new();
@@ -60,7 +61,7 @@ pub(super) fn views(
         let replicas = variant
             .pods
             .iter()
-            .map(|pod| replica(variant, pod, demand, scraper, now))
+            .map(|pod| replica(variant, &settings.model, pod, demand, sources, now))
             .collect();
         view.variants.push(VariantView {
             name: variant.name.clone(),
@@ -96,9 +97,10 @@ fn in_words_of_capacity(demand: &Signal<ModelDemand>) -> Signal<Demand> {
 
 fn replica(
     variant: &Variant,
+    model: &str,
     pod: &PodFacts,
     demand: &Signal<ModelDemand>,
-    scraper: &PodScraper,
+    sources: &ReplicaSources,
     now: Instant,
 ) -> ReplicaView {
     let mut view = ReplicaView::unknown(
@@ -113,7 +115,7 @@ fn replica(
     if pod.state != ReplicaState::Ready {
         return view;
     }
-    match scraper.signals(&format!("{}/{}", variant.namespace, pod.name)) {
+    match sources.signals(variant, model, &pod.name) {
         Some(signals) => {
             view.kv = signals.kv;
             view.running = signals.running;

@@ -51,7 +51,8 @@ impl Controller {
             let found = decision_of(variant, decisions);
             let decided = found.map(|(_, _, decided)| decided);
             let outcome = acted.get(&variant.uid);
-            let findings = findings(variant, decided, outcome);
+            let trouble = key_of(variant).and_then(|model| self.replicas.trouble(variant, model));
+            let findings = findings(variant, decided, outcome, trouble.as_ref());
             if let Some((key, decision, decided)) = found
                 && leads
                 && self.teller.decision(variant, decision, decided, outcome, at)
@@ -81,9 +82,8 @@ impl Controller {
                 DecisionRecord::of(decision, self.records, wall)
             })
             .collect();
-        let sources = [("gateway", self.gateway.health()), ("replica", self.scraper.health())]
-            .into_iter()
-            .collect();
+        let mut sources = self.replicas.health();
+        sources.insert("gateway", self.gateway.health());
         let counts = |namespace: &str| survey::configures(&self.world, variants, namespace);
         Pass {
             leads,
@@ -127,7 +127,10 @@ impl Controller {
             .iter()
             .rev()
             .find(|finding| finding.kind == reasons::OPTIMIZATION_READY);
-        let engine_of = |pod: &str| self.scraper.signals(&format!("{}/{pod}", variant.namespace))?.found;
+        let engine_of = |pod: &str| {
+            let (settings, _) = variant.decidable()?;
+            self.replicas.signals(variant, &settings.model, pod)?.found
+        };
         let settings = variant.settings.as_ref();
         let config = variant.config.as_ref();
         VariantView {
@@ -169,4 +172,8 @@ fn status_before(written: &BTreeMap<String, VariantAutoscalingStatus>, variant: 
         let status = variant.object.data.get("status").cloned().unwrap_or_default();
         serde_json::from_value(status).unwrap_or_default()
     })
+}
+
+fn key_of(variant: &Variant) -> Option<&str> {
+    Some(variant.decidable()?.0.model.as_str())
 }

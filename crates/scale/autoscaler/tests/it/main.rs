@@ -22,11 +22,11 @@ pub(crate) fn quick() -> Config {
             zero_after: Duration::from_millis(900),
             ..Policy::default()
         },
-        scrape: ScrapeConfig {
+        scrape: Some(ScrapeConfig {
             busy_interval: Duration::from_millis(50),
             idle_interval: Duration::from_millis(50),
             ..ScrapeConfig::default()
-        },
+        }),
         ..Config::default()
     }
 }

@@ -182,18 +182,18 @@ mod tests {
             ("PROMETHEUS_BASE_URL", |c| c.base_url = "prometheus:9090".into()),
             ("PROMETHEUS_BASE_URL", |c| c.base_url = "https://".into()),
             ("PROMETHEUS_CLIENT_CERT_PATH", |c| {
-                c.client_cert_path = Some("a.pem".into())
+                c.client_cert_path = Some("a.pem".into());
             }),
             ("PROMETHEUS_TLS_INSECURE_SKIP_VERIFY", |c| {
                 c.insecure_skip_verify = true;
                 c.ca_cert_path = Some("ca.pem".into());
             }),
             ("PROMETHEUS_METRICS_CACHE_FETCH_INTERVAL", |c| {
-                c.fetch_interval = Duration::ZERO
+                c.fetch_interval = Duration::ZERO;
             }),
             ("PROMETHEUS_METRICS_CACHE_FRESH_THRESHOLD", |c| c.fresh = Duration::ZERO),
             ("PROMETHEUS_METRICS_CACHE_UNAVAILABLE_THRESHOLD", |c| {
-                c.unavailable = Duration::from_secs(1)
+                c.unavailable = Duration::from_secs(1);
             }),
         ];
         for (key, spoil) in cases {

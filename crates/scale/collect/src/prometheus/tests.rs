@@ -49,7 +49,7 @@ async fn serve(
                 return stream.write_all(reply.as_bytes()).await;
             }
         }
-        let mut buffer = [0; 65536];
+        let mut buffer = [0; 4096];
         match stream.read(&mut buffer).await? {
             0 => return Ok(()),
             n => read.extend_from_slice(&buffer[..n]),
