@@ -10,8 +10,6 @@ use thiserror::Error;
 pub struct PrometheusConfig {
     /// `PROMETHEUS_BASE_URL`, https unless it is this host.
     pub base_url: String,
-    /// Whether plain http to other hosts is accepted.
-    pub allow_http: bool,
     /// `PROMETHEUS_BEARER_TOKEN`; goes before the file.
     pub bearer_token: Option<String>,
     /// `PROMETHEUS_TOKEN_PATH`; read anew for every question.
@@ -49,7 +47,6 @@ impl PrometheusConfig {
     pub fn new(base_url: impl Into<String>) -> Self {
         Self {
             base_url: base_url.into(),
-            allow_http: false,
             bearer_token: None,
             token_path: None,
             insecure_skip_verify: false,
@@ -83,11 +80,11 @@ impl PrometheusConfig {
                 .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
         match url.scheme_str() {
             Some("https") => {}
-            Some("http") if here || self.allow_http => {}
+            Some("http") if here => {}
             Some("http") => {
                 return Err(problem(
                     "PROMETHEUS_BASE_URL",
-                    "is http: what leaves this host must be https, or be allowed by PROMETHEUS_ALLOW_HTTP=true",
+                    "is http: what leaves this host must be https",
                 ));
             }
             _ => {
