@@ -3,6 +3,7 @@
 use crate::configuration::{ConfigMaps, ModelConfig};
 use crate::election::{Candidate, Leadership};
 use crate::handle::Pass;
+use crate::inventory::Counter;
 use crate::ledger::Ledger;
 use crate::survey::{self, LastGood, Sources, Variant};
 use crate::target::{ScaleError, Scales};
@@ -27,6 +28,7 @@ use units::Instant;
 
 mod act;
 mod findings;
+mod limit;
 mod model;
 mod notable;
 mod past;
@@ -61,7 +63,8 @@ pub(crate) async fn run(client: Client, config: Config, handle: Handle, stop: Ca
     let wake = config.wake.clone();
     let mut controller = Controller {
         scales: Scales::new(client.clone(), clock),
-        writer: Writer::start(client),
+        writer: Writer::start(client.clone()),
+        gpus: Counter::new(client, config.limiter.nodes.clone(), stop.clone()),
         leadership: candidate.as_ref().map_or(Leadership::alone(), Candidate::leadership),
         clock,
         world,
@@ -109,6 +112,7 @@ struct Controller {
     scales: Scales,
     scraper: PodScraper,
     gateway: GatewayReader,
+    gpus: Counter,
     handle: Handle,
     writer: Writer,
     /// What each model's decisions remember, by namespace and model.
@@ -156,7 +160,8 @@ impl Controller {
         let views = model::views(&variants, &reading, &self.scraper, now);
         self.forget_what_was_made_anew(&variants, &views);
         // One that does not lead decides too, so that it knows what to do when it does.
-        let decisions = self.decide(&variants, &views, now);
+        let mut decisions = self.decide(&variants, &views, now);
+        let gpus = self.limit(&variants, &views, &mut decisions, now);
         let deciding = self.clock.now().since(started);
 
         let acted = if self.leadership.leads(self.clock.now()) {
@@ -170,6 +175,7 @@ impl Controller {
         let took = deciding + self.clock.now().since(started);
         self.handle.publish(Pass {
             took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            gpus,
             ..pass
         });
     }

@@ -2,6 +2,7 @@
 
 use crate::accelerator;
 use crate::configuration::{ConfigMaps, ModelConfig};
+use crate::inventory;
 use crate::ledger::Ledger;
 use crate::settings::{Invalid, Settings};
 use crate::subject::Subject;
@@ -63,6 +64,8 @@ pub(crate) struct PodFacts {
     /// The phase, or what a container waits for.
     pub(crate) phase: String,
     pub(crate) slots: Option<f64>,
+    /// GPUs it holds: none before it has a node.
+    pub(crate) gpus: u64,
     node: Option<String>,
     gpu: Option<String>,
 }
@@ -366,6 +369,7 @@ fn facts(pod: &Arc<Pod>, pools: &[Arc<InferencePool>], namespace: &str) -> PodFa
         state: state(pod),
         phase: phase(pod),
         slots: slots.filter(|slots| *slots > 0).map(f64::from),
+        gpus: inventory::held_by(pod),
         node: spec.and_then(|spec| spec.node_name.clone()),
         gpu: spec.and_then(accelerator::of_pod),
     }
