@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 use units::Instant;
 
 mod act;
+#[cfg(test)]
+mod cost;
 mod findings;
 mod limit;
 mod model;

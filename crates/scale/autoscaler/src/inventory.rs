@@ -78,7 +78,8 @@ pub(crate) struct Counter {
     /// Errors of each watch so far, and when the last came.
     errors: [(u64, Option<Instant>); 2],
     seen: Option<Instant>,
-    unknown: Option<String>,
+    /// Whether people were told that nobody knows.
+    told: bool,
 }
 
 impl fmt::Debug for Counter {
@@ -86,7 +87,7 @@ impl fmt::Debug for Counter {
         f.debug_struct("Counter")
             .field("nodes", &self.nodes)
             .field("counted", &self.counted)
-            .field("unknown", &self.unknown)
+            .field("told", &self.told)
             .finish_non_exhaustive()
     }
 }
@@ -101,7 +102,7 @@ impl Counter {
             counted: None,
             errors: [(0, None); 2],
             seen: None,
-            unknown: None,
+            told: false,
         }
     }
 
@@ -121,7 +122,6 @@ impl Counter {
             None if world.all_pods => (&world.pods, world.pods_watch.look()),
             None => {
                 let why = "Pods of other namespaces are not watched, for nothing is limited by GPUs";
-                self.unknown = None;
                 return Inventory::Unknown { why: why.to_owned() };
             }
         };
@@ -137,20 +137,21 @@ impl Counter {
             }
             let lately = errors.1.is_some_and(|at| now.since(at) <= LATELY);
             if watch.errors_in_a_row > 0 && (!watch.listed || (watch.errors_in_a_row >= FAILURES && lately)) {
-                problem = problem.or(Some(format!("{what} cannot be watched: {}", watch.error)));
+                problem = problem.or(Some((format!("{what} cannot be watched: {}", watch.error), false)));
             } else if !watch.listed {
-                problem = problem.or(Some(format!("{what} have not been listed yet")));
+                problem = problem.or(Some((format!("{what} have not been listed yet"), true)));
             }
         }
-        if let Some(why) = problem {
-            if self.unknown.is_none() {
+        if let Some((why, waits)) = problem {
+            // A first list that is on its way is no news.
+            if !waits && !self.told {
                 tracing::warn!(why, "free GPUs are not known");
+                self.told = true;
             }
-            self.unknown = Some(why.clone());
             return Inventory::Unknown { why };
         }
-        if self.unknown.take().is_some() {
-            tracing::info!("free GPUs are known");
+        if std::mem::take(&mut self.told) {
+            tracing::info!("free GPUs are known again");
         }
         self.seen = Some(now);
         let changes = [watches[0].changes, watches[1].changes];

@@ -2,9 +2,10 @@
 
 use crate::subject::Subject;
 use api::InferencePool;
+use api::names::SLOTS_ANNOTATION;
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Namespace, Node, Pod, PodSpec, PodStatus};
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -60,7 +61,7 @@ impl Health {
         self.0.lock().clone()
     }
 
-    fn note<K>(&self, event: &Result<watcher::Event<K>, watcher::Error>) {
+    pub(crate) fn note<K>(&self, event: &Result<watcher::Event<K>, watcher::Error>) {
         let mut watched = self.0.lock();
         match event {
             // What is listed counts only when all of it is.
@@ -139,7 +140,7 @@ impl World {
             subjects,
             deployments: keep(scoped(client, namespace), all(), (), None, stop),
             stateful_sets: keep(scoped(client, namespace), all(), (), None, stop),
-            pods: keep_slim(scoped(client, namespace), &pods_watch, slim, stop),
+            pods: keep_slim(scoped(client, namespace), &pods_watch, slim_pod, stop),
             pods_watch,
             all_pods: namespace.is_none(),
             pools: keep(scoped(client, namespace), all(), (), None, stop),
@@ -227,6 +228,43 @@ where
 /// Nobody here reads managed fields, and they are half of many objects.
 pub(crate) fn slim<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
+}
+
+/// Leaves of a Pod what decisions need: there may be tens of thousands, and
+/// most of each is volumes, environment and probes.
+pub(crate) fn slim_pod(pod: &mut Pod) {
+    slim(pod);
+    if let Some(annotations) = &mut pod.metadata.annotations {
+        annotations.retain(|key, _| key == SLOTS_ANNOTATION);
+    }
+    let bare = |container: &Container| Container {
+        ports: container.ports.clone(),
+        resources: container.resources.clone(),
+        ..Container::default()
+    };
+    if let Some(spec) = &mut pod.spec {
+        *spec = PodSpec {
+            affinity: spec.affinity.take(),
+            containers: spec.containers.iter().map(bare).collect(),
+            init_containers: spec.init_containers.as_ref().map(|all| all.iter().map(bare).collect()),
+            node_name: spec.node_name.take(),
+            node_selector: spec.node_selector.take(),
+            ..PodSpec::default()
+        };
+    }
+    if let Some(status) = &mut pod.status {
+        let waits = |status: &ContainerStatus| ContainerStatus {
+            state: status.state.clone(),
+            ..ContainerStatus::default()
+        };
+        *status = PodStatus {
+            conditions: status.conditions.take(),
+            container_statuses: status.container_statuses.as_ref().map(|all| all.iter().map(waits).collect()),
+            phase: status.phase.take(),
+            pod_ip: status.pod_ip.take(),
+            ..PodStatus::default()
+        };
+    }
 }
 
 /// How something is watched.
