@@ -134,7 +134,7 @@ pub(crate) fn take(
 
     let pods = staying(world.pods.state());
     let pods = PodIndex::of(&pods);
-    let pools = Pools::of(&world.pools.state());
+    let pools = Pools::of(world.pools.state());
     let mut claims = claims::Claims::default();
     let mut variants = Vec::with_capacity(subjects.len());
     for (subject, object) in subjects {
@@ -361,7 +361,7 @@ impl<'a> PodIndex<'a> {
     }
 }
 
-fn facts(pod: &Arc<Pod>, pools: &[PoolFacts]) -> PodFacts {
+fn facts(pod: &Arc<Pod>, pools: Option<&PoolsByLabel>) -> PodFacts {
     let spec = pod.spec.as_ref();
     let status = pod.status.as_ref();
     let slots = pod
@@ -390,31 +390,49 @@ struct PoolFacts {
     port: Option<i32>,
 }
 
+/// The pools of a namespace by the first label they select, as `key=value`.
+type PoolsByLabel = HashMap<String, Vec<PoolFacts>>;
+
 /// Pools by namespace, those that select something.
-struct Pools(BTreeMap<String, Vec<PoolFacts>>);
+struct Pools(HashMap<String, PoolsByLabel>);
 
 impl Pools {
-    fn of(pools: &[Arc<InferencePool>]) -> Self {
-        let mut all: BTreeMap<String, Vec<PoolFacts>> = BTreeMap::new();
-        for pool in pools.iter().filter(|pool| !pool.spec.selector.match_labels.is_empty()) {
-            let facts = PoolFacts {
-                labels: pool.spec.selector.match_labels.clone(),
-                port: pool.spec.target_ports.first().map(|port| port.number),
+    fn of(mut pools: Vec<Arc<InferencePool>>) -> Self {
+        pools.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        let mut all: HashMap<String, PoolsByLabel> = HashMap::new();
+        for pool in &pools {
+            let labels = &pool.spec.selector.match_labels;
+            let Some((key, value)) = labels.first_key_value() else {
+                continue;
             };
-            all.entry(pool.namespace().unwrap_or_default()).or_default().push(facts);
+            let of_namespace = all.entry(pool.namespace().unwrap_or_default()).or_default();
+            of_namespace
+                .entry(format!("{key}={value}"))
+                .or_default()
+                .push(PoolFacts {
+                    labels: labels.clone(),
+                    port: pool.spec.target_ports.first().map(|port| port.number),
+                });
         }
         Self(all)
     }
 
-    fn of_namespace(&self, namespace: &str) -> &[PoolFacts] {
-        self.0.get(namespace).map_or(&[], Vec::as_slice)
+    fn of_namespace(&self, namespace: &str) -> Option<&PoolsByLabel> {
+        self.0.get(namespace)
     }
 }
 
 /// The port of the pool the Pod is in, else the first it declares.
-fn port(pod: &Pod, pools: &[PoolFacts]) -> u16 {
-    let in_pool = |pool: &&PoolFacts| pool.labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value));
-    let of_pool = pools.iter().find(in_pool).and_then(|pool| pool.port);
+fn port(pod: &Pod, pools: Option<&PoolsByLabel>) -> u16 {
+    let in_pool = |pool: &&PoolFacts| {
+        pool.labels
+            .iter()
+            .all(|(key, value)| pod.labels().get(key) == Some(value))
+    };
+    let mut labels = pod.labels().iter();
+    let of_pool = pools
+        .and_then(|pools| labels.find_map(|(key, value)| pools.get(&format!("{key}={value}"))?.iter().find(in_pool)))
+        .and_then(|pool| pool.port);
     let declared = || {
         let containers = &pod.spec.as_ref()?.containers;
         containers

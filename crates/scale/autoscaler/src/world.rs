@@ -259,7 +259,10 @@ pub(crate) fn slim_pod(pod: &mut Pod) {
         };
         *status = PodStatus {
             conditions: status.conditions.take(),
-            container_statuses: status.container_statuses.as_ref().map(|all| all.iter().map(waits).collect()),
+            container_statuses: status
+                .container_statuses
+                .as_ref()
+                .map(|all| all.iter().map(waits).collect()),
             phase: status.phase.take(),
             pod_ip: status.pod_ip.take(),
             ..PodStatus::default()

@@ -37,7 +37,12 @@ where
 
 /// Two variants for each model, a pool for each model, a node for ten Pods.
 fn world(variants: usize) -> World {
-    let place = |at: usize| (format!("team-{}", at % NAMESPACES), format!("model-{}-{}", at / 2, ["l4", "h100"][at % 2]));
+    let place = |at: usize| {
+        (
+            format!("team-{}", at % NAMESPACES),
+            format!("model-{}-{}", at / 2, ["l4", "h100"][at % 2]),
+        )
+    };
     let model = |at: usize| format!("model-{}", at / 2);
     // Both variants of a model are in one namespace.
     let place = |at: usize| (place(at / 2 * 2).0, place(at).1);
@@ -214,11 +219,18 @@ fn measure(variants: usize, full: usize) -> f64 {
         pass(&mut controller, full, 1001 + u64::from(at), &mut parts);
     }
     let mean = |total: &f64| total / f64::from(PASSES);
-    let all: f64 = parts.iter().filter(|(part, _)| !part.starts_with('(')).map(|(_, ms)| mean(ms)).sum();
+    let all: f64 = parts
+        .iter()
+        .filter(|(part, _)| !part.starts_with('('))
+        .map(|(_, ms)| mean(ms))
+        .sum();
     let page = cpu_ms();
     let text = controller.handle.metrics_text().len();
     let page = cpu_ms() - page;
-    let parts: Vec<String> = parts.iter().map(|(part, ms)| format!("{part} {:.1}", mean(ms))).collect();
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|(part, ms)| format!("{part} {:.1}", mean(ms)))
+        .collect();
     println!(
         "{variants} variants of {REPLICAS} replicas, {full} models full: {all:.1} ms of CPU per pass ({}), \
          metrics page {page:.1} ms for {text} bytes, {:.0} MB resident ({before:.0} before)",
@@ -233,5 +245,8 @@ async fn a_pass_costs_in_proportion_to_its_variants() {
     let (few, many) = (measure(250, 20), measure(1000, 80));
     // Four times as much; sixteen were quadratic.
     assert!(many / few < 9.0, "{few:.1} ms, and {many:.1} ms for four times as many");
-    assert!(cfg!(debug_assertions) || many <= 200.0, "{many:.1} ms of CPU for a pass");
+    assert!(
+        cfg!(debug_assertions) || many <= 200.0,
+        "{many:.1} ms of CPU for a pass"
+    );
 }

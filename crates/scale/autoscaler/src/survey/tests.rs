@@ -56,21 +56,27 @@ fn the_port_is_the_pools_else_the_containers() {
         Arc::new(serde_json::from_value(pool).unwrap())
     };
     let pod = pod(&json!({}), &json!({}));
-    assert_eq!(port(&pod, Pools::of(&[pool(json!({"app": "m"}))]).of_namespace("n")), 8123);
-    assert_eq!(port(&pod, Pools::of(&[pool(json!({"app": "other"}))]).of_namespace("n")), 9000);
     assert_eq!(
-        port(&pod, Pools::of(&[pool(json!({}))]).of_namespace("n")),
+        port(&pod, Pools::of(vec![pool(json!({"app": "m"}))]).of_namespace("n")),
+        8123
+    );
+    assert_eq!(
+        port(&pod, Pools::of(vec![pool(json!({"app": "other"}))]).of_namespace("n")),
+        9000
+    );
+    assert_eq!(
+        port(&pod, Pools::of(vec![pool(json!({}))]).of_namespace("n")),
         9000,
         "an empty selector selects nothing"
     );
-    assert_eq!(port(&Pod::default(), &[]), DEFAULT_PORT);
+    assert_eq!(port(&Pod::default(), None), DEFAULT_PORT);
 }
 
 #[test]
 fn slots_come_from_the_annotation_if_they_are_a_number() {
     for (annotation, slots) in [("16", Some(16.0)), ("0", None), ("many", None)] {
         let pod = pod(&json!({}), &json!({SLOTS_ANNOTATION: annotation}));
-        assert_eq!(facts(&pod, &[]).slots, slots, "{annotation}");
+        assert_eq!(facts(&pod, None).slots, slots, "{annotation}");
     }
 }
 
