@@ -193,6 +193,10 @@ fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::
             // Off is what holds anyway; only a yes says something.
             scale_to_zero: process.scale_to_zero.filter(|enabled| *enabled),
         }),
+        limiter: autoscaler::Limiter {
+            nodes: process.node_selector.clone().unwrap_or_default(),
+            ..default.limiter.clone()
+        },
         instance: args.controller_instance.clone().or_else(|| process.instance.clone()),
         ..default
     })

@@ -258,6 +258,11 @@ fn scaler_config(args: &Up, gateway: &gateway::Handle) -> autoscaler::Config {
         actuator: autoscaler::Actuator::Direct,
         gateway: autoscaler::GatewaySource::InProcess(Arc::new(move || signals.signals())),
         wake: Some(wake),
+        // The fleet has the GPUs its nodes have, and no more.
+        limiter: autoscaler::Limiter {
+            enabled: true,
+            ..config.limiter
+        },
         metrics_listen: Some(args.autoscaler_admin),
         policy: autoscaler::Policy {
             down_after: args.scale_down_after,

@@ -35,6 +35,8 @@ pub const VARIANT_LABEL: &str = "tidegate.dev/variant";
 pub const GPU_PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 /// Node label: the GPU product, as AMD's labeller writes it.
 pub const AMD_GPU_PRODUCT_LABEL: &str = "amd.com/gpu.product-name";
+/// Node labels: the GPU product of other vendors, written as NVIDIA's is.
+pub const GPU_PRODUCT_LABELS_OF_OTHERS: [&str; 2] = ["amd.com/gpu.product", "intel.com/gpu.product"];
 /// Node label: the accelerator, as Google's clusters write it.
 pub const GKE_ACCELERATOR_LABEL: &str = "cloud.google.com/gke-accelerator";
 /// Extended resource: whole GPUs.

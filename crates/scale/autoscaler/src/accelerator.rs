@@ -1,6 +1,6 @@
 //! What an accelerator is called: short names from the labels of the vendors.
 
-use api::names::{AMD_GPU_PRODUCT_LABEL, GKE_ACCELERATOR_LABEL, GPU_PRODUCT_LABEL};
+use api::names::{AMD_GPU_PRODUCT_LABEL, GKE_ACCELERATOR_LABEL, GPU_PRODUCT_LABEL, GPU_PRODUCT_LABELS_OF_OTHERS};
 use k8s_openapi::api::core::v1::PodSpec;
 use std::collections::BTreeMap;
 
@@ -47,9 +47,9 @@ pub(crate) fn short(product: &str) -> String {
 
 /// What labels of a node, or a selector of nodes, say.
 pub(crate) fn of_labels(labels: &BTreeMap<String, String>) -> Option<String> {
-    LABELS
-        .iter()
-        .find_map(|label| labels.get(*label).filter(|value| !value.is_empty()))
+    let all = LABELS.iter().chain(&GPU_PRODUCT_LABELS_OF_OTHERS);
+    all.filter_map(|label| labels.get(*label))
+        .find(|value| !value.is_empty())
         .map(|product| short(product))
 }
 

@@ -3,6 +3,7 @@
 use crate::configuration::{ConfigMaps, ModelConfig};
 use crate::election::{Candidate, Leadership};
 use crate::handle::Pass;
+use crate::inventory::Counter;
 use crate::ledger::Ledger;
 use crate::replica_sources::ReplicaSources;
 use crate::survey::{self, LastGood, Sources, Variant};
@@ -27,7 +28,10 @@ use tokio_util::sync::CancellationToken;
 use units::Instant;
 
 mod act;
+#[cfg(test)]
+mod cost;
 mod findings;
+mod limit;
 mod model;
 mod notable;
 mod past;
@@ -67,7 +71,8 @@ pub(crate) async fn run(
     let wake = config.wake.clone();
     let mut controller = Controller {
         scales: Scales::new(client.clone(), clock),
-        writer: Writer::start(client),
+        writer: Writer::start(client.clone()),
+        gpus: Counter::new(client, config.limiter.nodes.clone(), stop.clone()),
         leadership: candidate.as_ref().map_or(Leadership::alone(), Candidate::leadership),
         clock,
         world,
@@ -115,6 +120,7 @@ struct Controller {
     scales: Scales,
     replicas: ReplicaSources,
     gateway: GatewayReader,
+    gpus: Counter,
     handle: Handle,
     writer: Writer,
     /// What each model's decisions remember, by namespace and model.
@@ -162,7 +168,8 @@ impl Controller {
         let views = model::views(&variants, &reading, &self.replicas, now);
         self.forget_what_was_made_anew(&variants, &views);
         // One that does not lead decides too, so that it knows what to do when it does.
-        let decisions = self.decide(&variants, &views, now);
+        let mut decisions = self.decide(&variants, &views, now);
+        let gpus = self.limit(&variants, &views, &mut decisions, now);
         let deciding = self.clock.now().since(started);
 
         let acted = if self.leadership.leads(self.clock.now()) {
@@ -176,6 +183,7 @@ impl Controller {
         let took = deciding + self.clock.now().since(started);
         self.handle.publish(Pass {
             took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            gpus,
             ..pass
         });
     }

@@ -2,6 +2,7 @@
 
 use crate::configuration::ConfigMapRecord;
 use crate::handle::Scaling;
+use crate::inventory::InventoryRecord;
 use crate::views::VariantView;
 use api::names::{CURRENT_REPLICAS_METRIC, DESIRED_RATIO_METRIC, DESIRED_REPLICAS_METRIC, SCALING_TOTAL_METRIC};
 use collect::SourceHealth;
@@ -17,6 +18,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) variants: &'a [VariantView],
     pub(crate) scalings: &'a BTreeMap<Scaling, u64>,
     pub(crate) sources: &'a BTreeMap<&'static str, SourceHealth>,
+    pub(crate) gpus: &'a InventoryRecord,
     pub(crate) passes: u64,
     pub(crate) pass_micros: u64,
     pub(crate) write_failures: u64,
@@ -94,6 +96,17 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
         page.sample("tidegate_variant_reason", &labels, 1.0);
     }
 
+    page.family(
+        "tidegate_gpus",
+        Kind::Gauge,
+        "GPUs of nodes that take Pods, by accelerator; absent while they are not known.",
+    );
+    for gpus in facts.gpus.accelerators.iter().filter(|_| facts.leads) {
+        for (state, count) in [("total", gpus.total), ("used", gpus.used), ("free", gpus.free)] {
+            let labels = [("accelerator", gpus.accelerator.as_str()), ("state", state)];
+            page.sample("tidegate_gpus", &labels, count as f64);
+        }
+    }
     page.family(
         "tidegate_leader",
         Kind::Gauge,
@@ -183,6 +196,7 @@ fn labels(view: &VariantView) -> Vec<(&'static str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::GpuRecord;
 
     fn view(name: &str) -> VariantView {
         VariantView {
@@ -226,6 +240,15 @@ mod tests {
             valid: false,
             error: None,
         };
+        let gpus = InventoryRecord {
+            accelerators: vec![GpuRecord {
+                accelerator: "L4".to_owned(),
+                total: 8,
+                used: 5,
+                free: 3,
+            }],
+            ..InventoryRecord::default()
+        };
         let facts = Facts {
             leads: true,
             configmaps: &[refused],
@@ -239,6 +262,7 @@ mod tests {
                 },
             )]
             .into(),
+            gpus: &gpus,
             passes: 1,
             pass_micros: 0,
             write_failures: 0,
@@ -272,6 +296,8 @@ mod tests {
         for (name, value) in [("tidegate_leader", 1.0), ("tidegate_config_valid", 0.0)] {
             assert_eq!(read.select(name, &[]).next().unwrap().value, value, "{name}");
         }
+        let free = [("accelerator", "L4"), ("state", "free")];
+        assert_eq!(read.select("tidegate_gpus", &free).next().unwrap().value, 3.0);
         assert_eq!(
             read.select("tidegate_source_requests_total", &[]).next().unwrap().value,
             5.0
@@ -292,6 +318,7 @@ mod tests {
             variants: &[view("m-l4")],
             scalings: &[(scaling, 3)].into(),
             sources: &BTreeMap::new(),
+            gpus: &InventoryRecord::default(),
             passes: 1,
             pass_micros: 0,
             write_failures: 0,

@@ -2,11 +2,12 @@
 
 use crate::configuration::ConfigMapRecord;
 use crate::gauges;
+use crate::inventory::InventoryRecord;
 use crate::record::DecisionRecord;
 use crate::views::VariantView;
 use collect::SourceHealth;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -31,6 +32,7 @@ struct State {
     decisions: VecDeque<DecisionRecord>,
     variants: Vec<VariantView>,
     sources: BTreeMap<&'static str, SourceHealth>,
+    gpus: InventoryRecord,
     /// Changes carried out, by what `wva_replica_scaling_total` is labelled with.
     scalings: BTreeMap<Scaling, u64>,
     passes: u64,
@@ -58,6 +60,7 @@ pub(crate) struct Pass {
     pub(crate) records: Vec<DecisionRecord>,
     pub(crate) scalings: Vec<Scaling>,
     pub(crate) sources: BTreeMap<&'static str, SourceHealth>,
+    pub(crate) gpus: InventoryRecord,
     pub(crate) took_micros: u64,
     pub(crate) write_failures: u64,
 }
@@ -102,6 +105,12 @@ impl Handle {
         self.0.state.lock().configmaps.clone()
     }
 
+    /// The cluster's GPUs as of the last pass.
+    #[must_use]
+    pub fn gpus(&self) -> InventoryRecord {
+        self.0.state.lock().gpus.clone()
+    }
+
     /// Whether objects and configuration have been read and looked at once.
     #[must_use]
     pub fn ready(&self) -> bool {
@@ -124,6 +133,7 @@ impl Handle {
             variants: &state.variants,
             scalings: &state.scalings,
             sources: &state.sources,
+            gpus: &state.gpus,
             passes: state.passes,
             pass_micros: state.pass_micros,
             write_failures: state.write_failures,
@@ -142,18 +152,16 @@ impl Handle {
             *state.scalings.entry(scaling).or_default() += 1;
         }
         // A series lives as long as its object.
-        let variants = &pass.variants;
-        let lives = |scaling: &Scaling| {
-            variants
-                .iter()
-                .any(|view| view.name == scaling.variant && view.namespace == scaling.namespace)
-        };
+        let named = |view: &VariantView| (view.namespace.clone(), view.name.clone());
+        let alive: BTreeSet<(String, String)> = pass.variants.iter().map(named).collect();
+        let lives = |scaling: &Scaling| alive.contains(&(scaling.namespace.clone(), scaling.variant.clone()));
         state.scalings.retain(|scaling, _| lives(scaling));
         state.variants = pass.variants;
         state.leads = pass.leads;
         state.leader = pass.leader;
         state.configmaps = pass.configmaps;
         state.sources = pass.sources;
+        state.gpus = pass.gpus;
         state.passes += 1;
         state.pass_micros += pass.took_micros;
         state.write_failures = pass.write_failures;

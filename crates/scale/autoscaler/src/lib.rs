@@ -17,6 +17,7 @@ mod election;
 mod events;
 mod gauges;
 mod handle;
+mod inventory;
 mod lease;
 mod ledger;
 mod metrics_server;
@@ -32,10 +33,12 @@ mod views;
 mod world;
 mod writer;
 
+pub use capacity::optimize::gpus::Fail;
 pub use capacity::{Policy, PolicyError};
 pub use collect::{GatewaySource, PrometheusConfig, PrometheusError, ScrapeConfig};
 pub use election::Election;
 pub use handle::Handle;
+pub use inventory::{GpuRecord, InventoryRecord, NodeSelector};
 pub use lease::{Terms, TermsError};
 pub use record::{DecisionRecord, ExplanationRecord, InputRecord, RuleRecord, VariantChange};
 pub use views::{Measured, ReplicaRecord, VariantView};
@@ -59,6 +62,18 @@ pub enum Actuator {
     Direct,
     /// Only publishes the gauges; HPA or KEDA scale by them.
     Gauge,
+}
+
+/// How the GPUs of the cluster limit decisions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limiter {
+    /// Whether free GPUs limit every model; if not, those whose
+    /// `enableLimiter` says so.
+    pub enabled: bool,
+    /// The nodes whose GPUs count (`WVA_NODE_SELECTOR`).
+    pub nodes: NodeSelector,
+    /// What to do while free GPUs are not known, where no ConfigMap says it.
+    pub fail: Fail,
 }
 
 /// What the autoscaler is to do.
@@ -89,6 +104,8 @@ pub struct Config {
     pub election: Option<Election>,
     /// The ConfigMaps to follow; without, the policy holds for every model.
     pub configuration: Option<configuration::Scope>,
+    /// What the GPUs that are there limit.
+    pub limiter: Limiter,
     /// The shard to look after: objects whose label `wva.llmd.ai/controller-instance`
     /// says so; everything if absent.
     pub instance: Option<String>,
@@ -109,6 +126,7 @@ impl Default for Config {
             health_listen: None,
             election: None,
             configuration: None,
+            limiter: Limiter::default(),
             instance: None,
         }
     }

@@ -99,11 +99,12 @@ fn answer(
             let leader = serde_json::json!({"leads": handle.leads(), "leader": handle.leader()});
             (StatusCode::OK, json, leader.to_string())
         }
+        ("/gpus", Pages::All) => (StatusCode::OK, json, to_json(&handle.gpus())),
         ("/configuration", Pages::All) => (StatusCode::OK, json, to_json(&handle.configmaps())),
         (_, pages) => {
             let there = match pages {
                 Pages::All => {
-                    "there is /metrics, /variants, /decisions, /configuration, /leader, /healthz and /readyz\n"
+                    "there is /metrics, /variants, /decisions, /gpus, /configuration, /leader, /healthz and /readyz\n"
                 }
                 Pages::Health => "there is /healthz and /readyz\n",
             };

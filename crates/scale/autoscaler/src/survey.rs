@@ -2,6 +2,7 @@
 
 use crate::accelerator;
 use crate::configuration::{ConfigMaps, ModelConfig};
+use crate::inventory;
 use crate::ledger::Ledger;
 use crate::settings::{Invalid, Settings};
 use crate::subject::Subject;
@@ -19,7 +20,7 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::core::{Expression, Selector, SelectorExt};
 use kube::runtime::reflector::ObjectRef;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use units::Instant;
 
@@ -63,6 +64,8 @@ pub(crate) struct PodFacts {
     /// The phase, or what a container waits for.
     pub(crate) phase: String,
     pub(crate) slots: Option<f64>,
+    /// GPUs it holds: none before it has a node.
+    pub(crate) gpus: u64,
     node: Option<String>,
     gpu: Option<String>,
 }
@@ -129,8 +132,9 @@ pub(crate) fn take(
     let uids: BTreeSet<String> = subjects.iter().filter_map(|(_, object)| object.uid()).collect();
     last_good.retain(|uid, _| uids.contains(uid));
 
-    let pods = PodIndex::of(world.pods.state());
-    let pools = world.pools.state();
+    let pods = staying(world.pods.state());
+    let pods = PodIndex::of(&pods);
+    let pools = Pools::of(world.pools.state());
     let mut claims = claims::Claims::default();
     let mut variants = Vec::with_capacity(subjects.len());
     for (subject, object) in subjects {
@@ -174,7 +178,7 @@ pub(crate) fn take(
             (Ok(target), Some(key)) => pods
                 .select(&namespace, &target.selector)
                 .filter(|pod| key.owns(target, pod))
-                .map(|pod| facts(pod, &pools, &namespace))
+                .map(|pod| facts(pod, pools.of_namespace(&namespace)))
                 .collect(),
             _ => Vec::new(),
         };
@@ -301,56 +305,63 @@ fn accelerator(object: &DynamicObject, target: Option<&Target>, pods: &[PodFacts
         .or_else(|| target.and_then(|target| target.gpu.clone()))
 }
 
+/// Pods that are there to stay, by name.
+fn staying(mut pods: Vec<Arc<Pod>>) -> Vec<Arc<Pod>> {
+    pods.retain(|pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
+    });
+    pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    pods
+}
+
 /// Pods by namespace and label, so that a selector looks at few of them.
-struct PodIndex {
-    by_label: BTreeMap<(String, String, String), Vec<Arc<Pod>>>,
-    by_namespace: BTreeMap<String, Vec<Arc<Pod>>>,
+struct PodIndex<'a>(HashMap<&'a str, OfNamespace<'a>>);
+
+#[derive(Default)]
+struct OfNamespace<'a> {
+    by_label: HashMap<&'a str, HashMap<&'a str, Vec<&'a Arc<Pod>>>>,
+    all: Vec<&'a Arc<Pod>>,
 }
 
-impl PodIndex {
-    fn of(mut pods: Vec<Arc<Pod>>) -> Self {
-        pods.retain(|pod| {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
-        });
-        pods.sort_by_cached_key(|pod| pod.name_any());
-        let mut index = Self {
-            by_label: BTreeMap::new(),
-            by_namespace: BTreeMap::new(),
-        };
+impl<'a> PodIndex<'a> {
+    fn of(pods: &'a [Arc<Pod>]) -> Self {
+        let mut index: HashMap<&str, OfNamespace<'_>> = HashMap::new();
         for pod in pods {
-            let namespace = pod.namespace().unwrap_or_default();
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            let of_namespace = index.entry(namespace).or_default();
             for (key, value) in pod.labels() {
-                index
-                    .by_label
-                    .entry((namespace.clone(), key.clone(), value.clone()))
-                    .or_default()
-                    .push(pod.clone());
+                let of_key = of_namespace.by_label.entry(key).or_default();
+                of_key.entry(value).or_default().push(pod);
             }
-            index.by_namespace.entry(namespace).or_default().push(pod);
+            of_namespace.all.push(pod);
         }
-        index
+        Self(index)
     }
 
-    fn select<'s>(&'s self, namespace: &str, selector: &'s Selector) -> impl Iterator<Item = &'s Arc<Pod>> {
-        let fewest = selector
-            .clone()
-            .into_iter()
-            .filter_map(|expression| match expression {
-                Expression::Equal(key, value) => Some((namespace.to_owned(), key, value)),
-                Expression::In(key, values) if values.len() == 1 => {
-                    Some((namespace.to_owned(), key, values.into_iter().next()?))
-                }
-                _ => None,
-            })
-            .map(|key| self.by_label.get(&key).map_or(&[][..], Vec::as_slice))
-            .min_by_key(|pods| pods.len());
-        let candidates = fewest.unwrap_or_else(|| self.by_namespace.get(namespace).map_or(&[], Vec::as_slice));
-        candidates.iter().filter(|pod| selector.matches(pod.labels()))
+    fn select<'s>(&'s self, namespace: &str, selector: &'s Selector) -> impl Iterator<Item = &'a Arc<Pod>> + 's {
+        let candidates = self.0.get(namespace).map_or(&[][..], |of_namespace| {
+            let fewest = selector
+                .clone()
+                .into_iter()
+                .filter_map(|expression| match expression {
+                    Expression::Equal(key, value) => Some((key, value)),
+                    Expression::In(key, values) if values.len() == 1 => Some((key, values.into_iter().next()?)),
+                    _ => None,
+                })
+                .map(|(key, value)| {
+                    let of_key = of_namespace.by_label.get(key.as_str());
+                    let labelled = of_key.and_then(|values| values.get(value.as_str()));
+                    labelled.map_or(&[][..], Vec::as_slice)
+                })
+                .min_by_key(|pods| pods.len());
+            fewest.unwrap_or(&of_namespace.all)
+        });
+        candidates.iter().copied().filter(|pod| selector.matches(pod.labels()))
     }
 }
 
-fn facts(pod: &Arc<Pod>, pools: &[Arc<InferencePool>], namespace: &str) -> PodFacts {
+fn facts(pod: &Arc<Pod>, pools: Option<&PoolsByLabel>) -> PodFacts {
     let spec = pod.spec.as_ref();
     let status = pod.status.as_ref();
     let slots = pod
@@ -362,32 +373,66 @@ fn facts(pod: &Arc<Pod>, pools: &[Arc<InferencePool>], namespace: &str) -> PodFa
         ip: status
             .and_then(|status| status.pod_ip.clone())
             .filter(|ip| !ip.is_empty()),
-        port: port(pod, pools, namespace),
+        port: port(pod, pools),
         state: state(pod),
         phase: phase(pod),
         slots: slots.filter(|slots| *slots > 0).map(f64::from),
+        gpus: inventory::held_by(pod),
         node: spec.and_then(|spec| spec.node_name.clone()),
         gpu: spec.and_then(accelerator::of_pod),
     }
 }
 
+/// A pool: the labels of its Pods, and their port.
+#[derive(Debug)]
+struct PoolFacts {
+    labels: BTreeMap<String, String>,
+    port: Option<i32>,
+}
+
+/// The pools of a namespace by the first label they select, as `key=value`.
+type PoolsByLabel = HashMap<String, Vec<PoolFacts>>;
+
+/// Pools by namespace, those that select something.
+struct Pools(HashMap<String, PoolsByLabel>);
+
+impl Pools {
+    fn of(mut pools: Vec<Arc<InferencePool>>) -> Self {
+        pools.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        let mut all: HashMap<String, PoolsByLabel> = HashMap::new();
+        for pool in &pools {
+            let labels = &pool.spec.selector.match_labels;
+            let Some((key, value)) = labels.first_key_value() else {
+                continue;
+            };
+            let of_namespace = all.entry(pool.namespace().unwrap_or_default()).or_default();
+            of_namespace
+                .entry(format!("{key}={value}"))
+                .or_default()
+                .push(PoolFacts {
+                    labels: labels.clone(),
+                    port: pool.spec.target_ports.first().map(|port| port.number),
+                });
+        }
+        Self(all)
+    }
+
+    fn of_namespace(&self, namespace: &str) -> Option<&PoolsByLabel> {
+        self.0.get(namespace)
+    }
+}
+
 /// The port of the pool the Pod is in, else the first it declares.
-fn port(pod: &Pod, pools: &[Arc<InferencePool>], namespace: &str) -> u16 {
-    let in_pool = |pool: &&Arc<InferencePool>| {
-        pool.namespace().as_deref() == Some(namespace)
-            && !pool.spec.selector.match_labels.is_empty()
-            && pool
-                .spec
-                .selector
-                .match_labels
-                .iter()
-                .all(|(key, value)| pod.labels().get(key) == Some(value))
+fn port(pod: &Pod, pools: Option<&PoolsByLabel>) -> u16 {
+    let in_pool = |pool: &&PoolFacts| {
+        pool.labels
+            .iter()
+            .all(|(key, value)| pod.labels().get(key) == Some(value))
     };
+    let mut labels = pod.labels().iter();
     let of_pool = pools
-        .iter()
-        .find(in_pool)
-        .and_then(|pool| pool.spec.target_ports.first())
-        .map(|port| port.number);
+        .and_then(|pools| labels.find_map(|(key, value)| pools.get(&format!("{key}={value}"))?.iter().find(in_pool)))
+        .and_then(|pool| pool.port);
     let declared = || {
         let containers = &pod.spec.as_ref()?.containers;
         containers

@@ -1,7 +1,7 @@
 //! What is scaled: Deployments and StatefulSets from the watch, anything else
 //! with a scale subresource by asking for it.
 
-use crate::{accelerator, selector};
+use crate::{accelerator, inventory, selector};
 use api::TargetRef;
 use api::names::SLOTS_ANNOTATION;
 use collect::Clock;
@@ -35,6 +35,8 @@ pub(crate) struct Target {
     pub(crate) slots: Option<f64>,
     /// Accelerator its template asks for.
     pub(crate) gpu: Option<String>,
+    /// GPUs of one Pod of its template, if it has one.
+    pub(crate) gpus: Option<u64>,
 }
 
 /// An object at one moment: uid and generation.
@@ -163,6 +165,7 @@ fn of_workload(
         generation: metadata.generation,
         slots: slots.map(f64::from),
         gpu: template.and_then(|template| accelerator::of_pod(template.spec.as_ref()?)),
+        gpus: template.and_then(|template| Some(inventory::gpus_of(template.spec.as_ref()?))),
     })
 }
 
@@ -184,6 +187,7 @@ fn of_scale(scale: &Scale) -> Result<Target, String> {
         generation: None,
         slots: None,
         gpu: None,
+        gpus: None,
     })
 }
 

@@ -2,13 +2,15 @@
 
 use crate::subject::Subject;
 use api::InferencePool;
+use api::names::SLOTS_ANNOTATION;
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Namespace, Node, Pod, PodSpec, PodStatus};
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, discovery};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -26,10 +28,60 @@ pub(crate) struct World {
     pub(crate) deployments: Store<Deployment>,
     pub(crate) stateful_sets: Store<StatefulSet>,
     pub(crate) pods: Store<Pod>,
+    pub(crate) pods_watch: Health,
+    /// Whether `pods` are those of all namespaces.
+    pub(crate) all_pods: bool,
     pub(crate) pools: Store<InferencePool>,
     pub(crate) nodes: Store<Node>,
+    pub(crate) nodes_watch: Health,
     pub(crate) namespaces: Store<Namespace>,
 }
+
+/// How a watch is doing; cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Health(Arc<Mutex<Watched>>);
+
+/// What a watch has seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watched {
+    /// Whether everything was listed once.
+    pub(crate) listed: bool,
+    /// Counts up with every change of the copy.
+    pub(crate) changes: u64,
+    /// Errors since it last worked.
+    pub(crate) errors_in_a_row: u32,
+    /// Counts up with every error.
+    pub(crate) errors: u64,
+    /// The last of them.
+    pub(crate) error: String,
+}
+
+impl Health {
+    pub(crate) fn look(&self) -> Watched {
+        self.0.lock().clone()
+    }
+
+    pub(crate) fn note<K>(&self, event: &Result<watcher::Event<K>, watcher::Error>) {
+        let mut watched = self.0.lock();
+        match event {
+            // What is listed counts only when all of it is.
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
+            Ok(event) => {
+                watched.listed |= matches!(event, watcher::Event::InitDone);
+                watched.changes += 1;
+                watched.errors_in_a_row = 0;
+            }
+            Err(error) => {
+                watched.errors_in_a_row = watched.errors_in_a_row.saturating_add(1);
+                watched.errors += 1;
+                watched.error = error.to_string().chars().take(LONGEST_ERROR).collect();
+            }
+        }
+    }
+}
+
+/// Longest error that is repeated, in characters.
+const LONGEST_ERROR: usize = 240;
 
 impl Subject {
     /// The resource, for untyped access.
@@ -82,13 +134,18 @@ impl World {
             Some(_) => reflector::store::Writer::new(()).as_reader(),
             None => keep(Api::<Namespace>::all(client.clone()), all(), (), None, stop),
         };
+        let (pods_watch, nodes_watch) = (Health::default(), Health::default());
+        let nodes = Api::<Node>::all(client.clone());
         Self {
             subjects,
             deployments: keep(scoped(client, namespace), all(), (), None, stop),
             stateful_sets: keep(scoped(client, namespace), all(), (), None, stop),
-            pods: keep(scoped(client, namespace), all(), (), None, stop),
+            pods: keep_slim(scoped(client, namespace), &pods_watch, slim_pod, stop),
+            pods_watch,
+            all_pods: namespace.is_none(),
             pools: keep(scoped(client, namespace), all(), (), None, stop),
-            nodes: keep(Api::<Node>::all(client.clone()), all(), (), None, stop),
+            nodes: keep_slim(nodes, &nodes_watch, slim, stop),
+            nodes_watch,
             namespaces,
         }
     }
@@ -140,8 +197,85 @@ where
     let what = K::plural(&kind).into_owned();
     let writer = reflector::store::Writer::new(kind);
     let store = writer.as_reader();
-    tokio::spawn(follow(api, config, writer, what, changed, stop.clone()));
+    let watched = How {
+        what,
+        changed,
+        health: Health::default(),
+        slim,
+    };
+    tokio::spawn(follow(api, config, writer, watched, stop.clone()));
     store
+}
+
+/// Keeps a local copy of all objects, each as `slim` leaves it, and says how
+/// the watch is doing.
+pub(crate) fn keep_slim<K>(api: Api<K>, health: &Health, slim: fn(&mut K), stop: &CancellationToken) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let writer = reflector::store::Writer::new(());
+    let store = writer.as_reader();
+    let watched = How {
+        what: K::plural(&()).into_owned(),
+        changed: None,
+        health: health.clone(),
+        slim,
+    };
+    tokio::spawn(follow(api, watcher::Config::default(), writer, watched, stop.clone()));
+    store
+}
+
+/// Nobody here reads managed fields, and they are half of many objects.
+pub(crate) fn slim<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+}
+
+/// Leaves of a Pod what decisions need: there may be tens of thousands, and
+/// most of each is volumes, environment and probes.
+pub(crate) fn slim_pod(pod: &mut Pod) {
+    slim(pod);
+    if let Some(annotations) = &mut pod.metadata.annotations {
+        annotations.retain(|key, _| key == SLOTS_ANNOTATION);
+    }
+    let bare = |container: &Container| Container {
+        ports: container.ports.clone(),
+        resources: container.resources.clone(),
+        ..Container::default()
+    };
+    if let Some(spec) = &mut pod.spec {
+        *spec = PodSpec {
+            affinity: spec.affinity.take(),
+            containers: spec.containers.iter().map(bare).collect(),
+            init_containers: spec.init_containers.as_ref().map(|all| all.iter().map(bare).collect()),
+            node_name: spec.node_name.take(),
+            node_selector: spec.node_selector.take(),
+            ..PodSpec::default()
+        };
+    }
+    if let Some(status) = &mut pod.status {
+        let waits = |status: &ContainerStatus| ContainerStatus {
+            state: status.state.clone(),
+            ..ContainerStatus::default()
+        };
+        *status = PodStatus {
+            conditions: status.conditions.take(),
+            container_statuses: status
+                .container_statuses
+                .as_ref()
+                .map(|all| all.iter().map(waits).collect()),
+            phase: status.phase.take(),
+            pod_ip: status.pod_ip.take(),
+            ..PodStatus::default()
+        };
+    }
+}
+
+/// How something is watched.
+struct How<K> {
+    what: String,
+    changed: Option<Arc<Notify>>,
+    health: Health,
+    slim: fn(&mut K),
 }
 
 /// A kind that is not served is looked for again after this.
@@ -167,7 +301,13 @@ fn keep_if_served(
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
-        follow(api, watcher::Config::default(), writer, what, Some(changed), stop).await;
+        let watched = How {
+            what,
+            changed: Some(changed),
+            health: Health::default(),
+            slim,
+        };
+        follow(api, watcher::Config::default(), writer, watched, stop).await;
     });
     store
 }
@@ -176,20 +316,19 @@ async fn follow<K>(
     api: Api<K>,
     config: watcher::Config,
     writer: reflector::store::Writer<K>,
-    what: String,
-    changed: Option<Arc<Notify>>,
+    how: How<K>,
     stop: CancellationToken,
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone + Debug + Send + Sync + Unpin,
 {
-    let events = watcher(api, config)
-        .default_backoff()
-        .modify(|object| {
-            // Nobody here reads them, and they are half of many objects.
-            object.meta_mut().managed_fields = None;
-        })
-        .reflect(writer);
+    let How {
+        what,
+        changed,
+        health,
+        slim,
+    } = how;
+    let events = watcher(api, config).default_backoff().modify(slim).reflect(writer);
     tokio::pin!(events);
     let mut broken = false;
     loop {
@@ -197,6 +336,9 @@ async fn follow<K>(
             () = stop.cancelled() => return,
             event = events.next() => event,
         };
+        if let Some(event) = &event {
+            health.note(event);
+        }
         match event {
             Some(Ok(_)) => {
                 broken = false;

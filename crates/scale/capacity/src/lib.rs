@@ -23,6 +23,7 @@
 mod decide;
 mod explain;
 pub mod forecast;
+pub mod grant;
 mod load;
 mod memory;
 pub mod optimize;

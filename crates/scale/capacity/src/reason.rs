@@ -17,6 +17,10 @@ pub enum Reason {
     AtMinimum,
     /// More is needed and the maximum does not allow it, or more ran than it allows.
     AtMaximum,
+    /// More is needed, and no GPU of its accelerator is free for it.
+    LimitedByGpus,
+    /// More is needed, and a quota of GPUs does not allow it.
+    LimitedByQuota,
     /// Cheaper variants cover the demand.
     DearerThanNeeded,
     /// Replicas were taken away because the rest covers the demand.
@@ -46,6 +50,8 @@ impl Reason {
             Self::ScaleFromZero => "ScaleFromZero",
             Self::AtMinimum => "AtMinimum",
             Self::AtMaximum => "AtMaximum",
+            Self::LimitedByGpus => "LimitedByGpus",
+            Self::LimitedByQuota => "LimitedByQuota",
             Self::DearerThanNeeded => "DearerThanNeeded",
             Self::LessNeeded => "LessNeeded",
             Self::Stabilizing => "Stabilizing",

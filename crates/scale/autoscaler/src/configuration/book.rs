@@ -1,7 +1,7 @@
 //! What is in force for each model, by all ConfigMaps together.
 
-use super::{ConfigError, Costs, Overrides, Saturation, Scope, ServiceLevel, Zero};
-use super::{classes, classes::Classes, costs, saturation, zero};
+use super::{ConfigError, Costs, Limits, Overrides, Saturation, Scope, ServiceLevel, Zero};
+use super::{classes, classes::Classes, costs, quotas, saturation, zero};
 use capacity::Policy;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,11 +18,13 @@ pub enum Kind {
     Costs,
     /// Service classes; in the system namespace only.
     Classes,
+    /// Quotas of GPUs; in the system namespace only.
+    Limits,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Saturation, Self::Zero, Self::Costs, Self::Classes];
+    pub const ALL: [Self; 5] = [Self::Saturation, Self::Zero, Self::Costs, Self::Classes, Self::Limits];
 
     /// Whether a namespace may have one of its own.
     #[must_use]
@@ -42,16 +44,19 @@ pub struct Names {
     pub costs: String,
     /// Service classes.
     pub classes: String,
+    /// Quotas of GPUs.
+    pub limits: String,
 }
 
 impl Default for Names {
-    /// The published names.
+    /// The published names; the last is ours.
     fn default() -> Self {
         Self {
             saturation: "wva-saturation-scaling-config".to_owned(),
             zero: "wva-model-scale-to-zero-config".to_owned(),
             costs: "accelerator-unit-costs".to_owned(),
             classes: "service-classes-config".to_owned(),
+            limits: "tidegate-quotas".to_owned(),
         }
     }
 }
@@ -65,6 +70,7 @@ impl Names {
             Kind::Zero => &self.zero,
             Kind::Costs => &self.costs,
             Kind::Classes => &self.classes,
+            Kind::Limits => &self.limits,
         }
     }
 }
@@ -125,6 +131,7 @@ enum Content {
     Zero(Arc<Overrides<Zero>>),
     Costs(Arc<Costs>),
     Classes(Arc<Classes>),
+    Limits(Arc<Limits>),
 }
 
 impl Book {
@@ -259,6 +266,16 @@ impl Book {
         }
     }
 
+    /// What limits decisions besides free GPUs.
+    #[must_use]
+    pub fn limits(&self) -> Arc<Limits> {
+        let entry = self.entries.get(&(Kind::Limits, self.scope.system_namespace.clone()));
+        match entry.and_then(|entry| entry.good.as_ref()) {
+            Some(Content::Limits(limits)) => limits.clone(),
+            _ => Arc::default(),
+        }
+    }
+
     /// Every ConfigMap that was seen in a namespace that `counts`; the
     /// system's always does.
     #[must_use]
@@ -301,6 +318,7 @@ fn read(kind: Kind, configmap: &str, data: &BTreeMap<String, String>) -> Result<
         }
         Kind::Costs => Content::Costs(Arc::new(costs::parse(configmap, data)?)),
         Kind::Classes => Content::Classes(Arc::new(classes::parse(configmap, data)?)),
+        Kind::Limits => Content::Limits(Arc::new(quotas::parse(configmap, data)?)),
     })
 }
 
@@ -344,7 +362,7 @@ fn put(config: &mut ModelConfig, configmap: &str, good: &Content, namespace: &st
                 "ConfigMap {configmap}, key \"{key}\": enable_scale_to_zero {enabled}{retention}"
             ))
         }
-        Content::Costs(_) => None,
+        Content::Costs(_) | Content::Limits(_) => None,
         Content::Classes(classes) => {
             let level = classes.of(model)?;
             config.slo = Some(level.clone());

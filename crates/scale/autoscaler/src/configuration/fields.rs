@@ -165,6 +165,32 @@ impl Fields {
         }
     }
 
+    /// A mapping of names of the user's choice, if the field is there.
+    pub(super) fn mapping(&mut self, field: &'static str) -> Result<Option<BTreeMap<String, Value>>, ConfigError> {
+        match self.take(field)? {
+            None => Ok(None),
+            Some(Value::Object(values)) => Ok(Some(values.into_iter().collect())),
+            Some(other) => Err(self.refuse(field, format!("is {}: it must be a mapping", kind_of(&other)))),
+        }
+    }
+
+    /// The texts of a list, if the field is there.
+    pub(super) fn texts(&mut self, field: &'static str) -> Result<Vec<String>, ConfigError> {
+        let items = match self.take(field)? {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(other) => return Err(self.refuse(field, format!("is {}: it must be a list", kind_of(&other)))),
+        };
+        let read = |(at, item): (usize, Value)| match item {
+            Value::String(text) => Ok(text),
+            other => Err(self.refuse(
+                &format!("{field}[{at}]"),
+                format!("is {}: it must be a text", kind_of(&other)),
+            )),
+        };
+        items.into_iter().enumerate().map(read).collect()
+    }
+
     /// The mappings of a list, if the field is there.
     pub(super) fn list(&mut self, field: &'static str) -> Result<Vec<Self>, ConfigError> {
         let items = match self.take(field)? {

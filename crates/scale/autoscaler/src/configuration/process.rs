@@ -4,6 +4,7 @@
 //! is refused with the reason, unless it says what holds anyway.
 
 use super::fields::duration;
+use crate::inventory::NodeSelector;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -52,6 +53,8 @@ pub struct Process {
     pub pod_namespace: Option<String>,
     /// `SATURATION_CONFIG_MAP_NAME`.
     pub saturation_config_map: Option<String>,
+    /// `WVA_NODE_SELECTOR`: the nodes whose GPUs count.
+    pub node_selector: Option<NodeSelector>,
     /// `LOG_LEVEL`, or the predecessor's number `V`.
     pub log_level: Option<LogLevel>,
     /// `PROMETHEUS_*`.
@@ -267,6 +270,7 @@ impl Process {
             instance: from.string("CONTROLLER_INSTANCE"),
             pod_namespace: from.string("POD_NAMESPACE"),
             saturation_config_map: from.string("SATURATION_CONFIG_MAP_NAME"),
+            node_selector: from.read("WVA_NODE_SELECTOR", str::parse)?,
             log_level: match from.read("LOG_LEVEL", log_level)? {
                 None => from.read("V", verbosity)?,
                 level => level,

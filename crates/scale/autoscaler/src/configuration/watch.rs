@@ -1,6 +1,6 @@
 //! Watches the ConfigMaps and keeps the [`Book`] up to date.
 
-use super::{Book, ConfigMapRecord, Kind, ModelConfig, Scope};
+use super::{Book, ConfigMapRecord, Kind, Limits, ModelConfig, Scope};
 use crate::world::keep;
 use capacity::Policy;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -90,6 +90,10 @@ impl ConfigMaps {
 
     pub(crate) fn of_model(&mut self, namespace: &str, model: &str) -> Arc<ModelConfig> {
         self.book.of_model(namespace, model)
+    }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.book.limits()
     }
 
     pub(crate) fn cost_of(&self, accelerator: &str) -> Option<f64> {

@@ -53,7 +53,10 @@ impl Notable {
 
 /// A reason that asks somebody to do something.
 const fn is_obstacle(reason: Reason) -> bool {
-    matches!(reason, Reason::AtMaximum | Reason::NotStarting)
+    matches!(
+        reason,
+        Reason::AtMaximum | Reason::NotStarting | Reason::LimitedByGpus | Reason::LimitedByQuota
+    )
 }
 
 #[cfg(test)]

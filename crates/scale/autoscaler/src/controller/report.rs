@@ -4,6 +4,7 @@ use super::findings::findings;
 use super::tell::Moment;
 use super::{Acted, Controller, ModelKey, decision_of};
 use crate::handle::{Pass, Scaling};
+use crate::inventory::InventoryRecord;
 use crate::record::{DecisionRecord, ExplanationRecord};
 use crate::status::{self, Findings};
 use crate::subject::Subject;
@@ -93,6 +94,7 @@ impl Controller {
             records,
             scalings,
             sources,
+            gpus: InventoryRecord::default(),
             took_micros: 0,
             write_failures: self.writer.failures(),
         }

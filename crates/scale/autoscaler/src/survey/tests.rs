@@ -56,21 +56,27 @@ fn the_port_is_the_pools_else_the_containers() {
         Arc::new(serde_json::from_value(pool).unwrap())
     };
     let pod = pod(&json!({}), &json!({}));
-    assert_eq!(port(&pod, &[pool(json!({"app": "m"}))], "n"), 8123);
-    assert_eq!(port(&pod, &[pool(json!({"app": "other"}))], "n"), 9000);
     assert_eq!(
-        port(&pod, &[pool(json!({}))], "n"),
+        port(&pod, Pools::of(vec![pool(json!({"app": "m"}))]).of_namespace("n")),
+        8123
+    );
+    assert_eq!(
+        port(&pod, Pools::of(vec![pool(json!({"app": "other"}))]).of_namespace("n")),
+        9000
+    );
+    assert_eq!(
+        port(&pod, Pools::of(vec![pool(json!({}))]).of_namespace("n")),
         9000,
         "an empty selector selects nothing"
     );
-    assert_eq!(port(&Pod::default(), &[], "n"), DEFAULT_PORT);
+    assert_eq!(port(&Pod::default(), None), DEFAULT_PORT);
 }
 
 #[test]
 fn slots_come_from_the_annotation_if_they_are_a_number() {
     for (annotation, slots) in [("16", Some(16.0)), ("0", None), ("many", None)] {
         let pod = pod(&json!({}), &json!({SLOTS_ANNOTATION: annotation}));
-        assert_eq!(facts(&pod, &[], "n").slots, slots, "{annotation}");
+        assert_eq!(facts(&pod, None).slots, slots, "{annotation}");
     }
 }
 
@@ -81,13 +87,14 @@ fn pods_are_found_by_selector_in_their_namespace_only() {
             "status": {"phase": phase}});
         Arc::new(serde_json::from_value::<Pod>(pod).unwrap())
     };
-    let index = PodIndex::of(vec![
+    let pods = staying(vec![
         named("b", "n", "m", "Running"),
         named("a", "n", "m", "Pending"),
         named("done", "n", "m", "Succeeded"),
         named("c", "n", "x", "Running"),
         named("d", "elsewhere", "m", "Running"),
     ]);
+    let index = PodIndex::of(&pods);
     for (selector, expected) in [
         ("app=m", "ab"),
         ("app in (m)", "ab"),

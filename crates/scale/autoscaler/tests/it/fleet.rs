@@ -8,7 +8,7 @@
 
 use autoscaler::{Config, Running};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
@@ -119,6 +119,11 @@ impl Fleet {
     }
 
     pub(crate) async fn deployment(&self, name: &str, replicas: i32) {
+        self.gpu_deployment(name, replicas, 0).await;
+    }
+
+    /// A Deployment whose Pods ask for so many GPUs each.
+    pub(crate) async fn gpu_deployment(&self, name: &str, replicas: i32, gpus: u32) {
         let deployment = json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
             "spec": {
@@ -128,7 +133,8 @@ impl Fleet {
                     "metadata": {"labels": {"app": name}},
                     "spec": {
                         "nodeSelector": {"nvidia.com/gpu.product": "L4"},
-                        "containers": [{"name": "engine", "image": "engine"}],
+                        "containers": [{"name": "engine", "image": "engine",
+                            "resources": {"limits": {"nvidia.com/gpu": gpus.to_string()}}}],
                     },
                 },
             },
@@ -151,6 +157,34 @@ impl Fleet {
                     .unwrap(),
             ),
         }
+    }
+
+    /// Creates a Node, or a Pod in the namespace it names.
+    pub(crate) async fn apply_anywhere(&self, object: Value) {
+        let created = if object["kind"] == "Node" {
+            let api: Api<Node> = Api::all(self.client.clone());
+            api.create(&PostParams::default(), &read(object)).await.map(drop)
+        } else {
+            let namespace = object["metadata"]["namespace"].as_str().unwrap();
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+            api.create(&PostParams::default(), &read(object)).await.map(drop)
+        };
+        created.unwrap();
+    }
+
+    pub(crate) async fn patch_node_status(&self, name: &str, status: Value) {
+        let api: Api<Node> = Api::all(self.client.clone());
+        api.patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await
+            .unwrap();
+    }
+
+    /// Deletes a Pod at once.
+    pub(crate) async fn delete_pod(&self, namespace: &str, name: &str) {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        api.delete(name, &DeleteParams::default().grace_period(0))
+            .await
+            .unwrap();
     }
 
     /// Deletes an object of any kind.

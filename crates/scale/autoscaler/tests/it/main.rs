@@ -2,6 +2,7 @@
 
 mod control;
 mod fleet;
+mod gpus;
 
 use autoscaler::{Actuator, Config, GatewaySource, Policy, ScrapeConfig};
 use fleet::Fleet;

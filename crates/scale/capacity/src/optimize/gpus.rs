@@ -139,11 +139,12 @@ impl Quotas {
     }
 
     /// What the cluster may use of an accelerator; None is without limit.
-    fn of_cluster(&self, accelerator: &str) -> Option<u64> {
+    pub(crate) fn of_cluster(&self, accelerator: &str) -> Option<u64> {
         self.cluster.as_ref().and_then(|quota| quota.of(accelerator))
     }
 
-    fn of_namespace(&self, namespace: &str, accelerator: &str) -> Option<u64> {
+    /// What a namespace may use of an accelerator; None is without limit.
+    pub(crate) fn of_namespace(&self, namespace: &str, accelerator: &str) -> Option<u64> {
         match self.namespaces.get(namespace).or(self.default.as_ref()) {
             Some(quota) => quota.of(accelerator),
             None if self.namespaces.is_empty() => None,
