@@ -119,7 +119,7 @@ fn controller(variants: usize) -> Controller {
         world: world(variants),
         configs: ConfigMaps::watch(&client, None, &config.policy, None, &changed, &stop),
         scales: Scales::new(client.clone(), clock),
-        scraper: PodScraper::start(config.scrape.clone(), clock, stop.clone()),
+        replicas: ReplicaSources::start(config.scrape.clone(), None, clock, &stop).unwrap(),
         gateway: GatewayReader::start(GatewaySource::None, clock, &stop),
         gpus: Counter::new(client.clone(), NodeSelector::default(), stop),
         handle: Handle::new(),
@@ -185,7 +185,7 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
     let endpoints = model::endpoints(&variants);
     assert_eq!(endpoints.len(), variants.len() * REPLICAS);
     let reading = controller.gateway.read();
-    let mut views = model::views(&variants, &reading, &controller.scraper, now);
+    let mut views = model::views(&variants, &reading, &controller.replicas, now);
     lap("views");
     tell(&mut views, full, now);
     lap("(telling signals)");
