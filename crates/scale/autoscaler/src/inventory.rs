@@ -4,7 +4,7 @@
 //! nothing, with whatever their Pods hold. On the others every Pod counts that
 //! has a node and has not ended, whoever made it and even while it terminates.
 
-use crate::world::{Health, World, keep_slim, slim};
+use crate::world::{Health, Watched, World, keep_slim, slim};
 use crate::{accelerator, selector};
 use capacity::optimize::inventory::{Inventory, Stock, VENDORS, pod_gpus};
 use k8s_openapi::api::core::v1::{Container, Node, Pod, PodSpec};
@@ -75,8 +75,7 @@ pub(crate) struct Counter {
     /// Pods of all namespaces, where only those of one are watched otherwise.
     all_pods: Option<(Store<Pod>, Health)>,
     counted: Option<([u64; 2], BTreeMap<String, Stock>)>,
-    /// Errors of each watch so far, and when the last came.
-    errors: [(u64, Option<Instant>); 2],
+    doubts: Doubts,
     seen: Option<Instant>,
     /// Whether people were told that nobody knows.
     told: bool,
@@ -100,7 +99,7 @@ impl Counter {
             nodes,
             all_pods: None,
             counted: None,
-            errors: [(0, None); 2],
+            doubts: Doubts::default(),
             seen: None,
             told: false,
         }
@@ -126,22 +125,7 @@ impl Counter {
             }
         };
         let watches = [world.nodes_watch.look(), pods_watch];
-        let mut problem = None;
-        for ((watch, errors), what) in watches
-            .iter()
-            .zip(&mut self.errors)
-            .zip(["nodes", "pods of all namespaces"])
-        {
-            if watch.errors != errors.0 {
-                *errors = (watch.errors, Some(now));
-            }
-            let lately = errors.1.is_some_and(|at| now.since(at) <= LATELY);
-            if watch.errors_in_a_row > 0 && (!watch.listed || (watch.errors_in_a_row >= FAILURES && lately)) {
-                problem = problem.or(Some((format!("{what} cannot be watched: {}", watch.error), false)));
-            } else if !watch.listed {
-                problem = problem.or(Some((format!("{what} have not been listed yet"), true)));
-            }
-        }
+        let problem = self.doubts.of(&watches, now);
         if let Some((why, waits)) = problem {
             // A first list that is on its way is no news.
             if !waits && !self.told {
@@ -182,6 +166,34 @@ impl Counter {
             unknown,
             seen_unix_ms: self.seen.map(|at| at.as_nanos() / 1_000_000),
         }
+    }
+}
+
+/// Whether the watches of nodes and of Pods can be believed.
+#[derive(Debug, Default)]
+struct Doubts {
+    /// Errors of each so far, and when the last came.
+    errors: [(u64, Option<Instant>); 2],
+}
+
+impl Doubts {
+    /// Why they cannot, and whether that is only because they began a moment ago.
+    fn of(&mut self, watches: &[Watched; 2], now: Instant) -> Option<(String, bool)> {
+        let mut problem = None;
+        let both = watches.iter().zip(&mut self.errors);
+        for ((watch, errors), what) in both.zip(["nodes", "Pods of all namespaces"]) {
+            if watch.errors != errors.0 {
+                *errors = (watch.errors, Some(now));
+            }
+            let lately = errors.1.is_some_and(|at| now.since(at) <= LATELY);
+            let failed = watch.errors_in_a_row >= FAILURES && lately;
+            if failed || (!watch.listed && watch.errors_in_a_row > 0) {
+                problem = problem.or(Some((format!("{what} cannot be watched: {}", watch.error), false)));
+            } else if !watch.listed {
+                problem = problem.or(Some((format!("{what} have not been listed yet"), true)));
+            }
+        }
+        problem
     }
 }
 

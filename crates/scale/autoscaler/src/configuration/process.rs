@@ -383,13 +383,21 @@ mod tests {
         assert_eq!((process.leader_elect, process.scale_to_zero), (Some(false), Some(true)));
         assert_eq!(process.lease_duration, Some(Duration::from_secs(60)));
         assert_eq!((process.watch_namespace, process.health), (None, None));
+        assert_eq!(process.node_selector, None);
+        let process = read(&[], "WVA_NODE_SELECTOR: pool in (a,b)\n").unwrap();
+        assert_eq!(process.node_selector, Some("pool in (a,b)".parse().unwrap()));
         assert_eq!(read(&[("METRICS_BIND_ADDRESS", "0")], "").unwrap().metrics, Some(None));
     }
 
     #[test]
     fn what_cannot_be_used_names_the_key_and_where_it_stands() {
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
-        let cases: [Case<'_>; 8] = [
+        let cases: [Case<'_>; 9] = [
+            (
+                &[("WVA_NODE_SELECTOR", "pool in (a")],
+                "",
+                "WVA_NODE_SELECTOR (environment): selector requirement `pool in (a` cannot be read",
+            ),
             (
                 &[("GLOBAL_OPT_INTERVAL", "0s")],
                 "",

@@ -108,3 +108,34 @@ fn an_accelerator_is_found_by_any_of_its_names() {
         Some("A100")
     );
 }
+
+#[test]
+fn who_may_not_look_or_cannot_any_more_does_not_know() {
+    let listed = || Watched {
+        listed: true,
+        ..Watched::default()
+    };
+    let failing = |listed, in_a_row, errors| Watched {
+        listed,
+        errors_in_a_row: in_a_row,
+        errors,
+        error: "nodes is forbidden".to_owned(),
+        ..Watched::default()
+    };
+    let mut doubts = Doubts::default();
+    let at = Instant::from_secs;
+    let mut says = |nodes: Watched, second| doubts.of(&[nodes, listed()], at(second));
+    let not_yet = Some(("nodes have not been listed yet".to_owned(), true));
+    assert_eq!(says(Watched::default(), 1), not_yet);
+    let forbidden = Some(("nodes cannot be watched: nodes is forbidden".to_owned(), false));
+    assert_eq!(says(failing(false, 1, 1), 2), forbidden);
+    assert_eq!(says(listed(), 3), None);
+    assert_eq!(says(failing(true, 2, 2), 4), None, "a watch ends now and then");
+    assert_eq!(says(failing(true, 3, 3), 5), forbidden);
+    assert_eq!(says(failing(true, 3, 3), 65), forbidden);
+    assert_eq!(
+        says(failing(true, 3, 3), 66),
+        None,
+        "it works again, and nothing has changed since"
+    );
+}

@@ -7,6 +7,7 @@ use autoscaler::configuration::{Names, Scope};
 use autoscaler::{Config, Fail, Limiter};
 use serde_json::{Value, json};
 
+#[expect(clippy::unwrap_used, reason = "the selector is written here and can be read")]
 fn limited() -> Config {
     Config {
         configuration: Some(Scope {

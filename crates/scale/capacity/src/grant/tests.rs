@@ -430,7 +430,7 @@ proptest! {
             }
         }
 
-        let mut again = before.clone();
+        let mut again = before;
         prop_assert_eq!(grant(&mut wishes(&mut again, &priorities), &supply), granted, "the same again");
         prop_assert_eq!(&again, &models);
         let mut twice = models.clone();
