@@ -23,6 +23,7 @@
 mod decide;
 mod explain;
 pub mod forecast;
+mod heard;
 mod load;
 mod memory;
 pub mod optimize;
@@ -40,6 +41,6 @@ mod words;
 pub use decide::{Decision, VariantDecision, decide};
 pub use explain::{Explanation, Input, Metrics, MetricsWord, RuleSaid, Verdict};
 pub use memory::Memory;
-pub use policy::{Policy, PolicyError};
+pub use policy::{Analyzer, Policy, PolicyError};
 pub use reason::Reason;
-pub use view::{Demand, GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
+pub use view::{Demand, GatewayView, ModelView, Percentiles, ReplicaState, ReplicaView, Slo, VariantView};

@@ -2,7 +2,7 @@
 
 use super::ModelKey;
 use crate::survey::{PodFacts, Variant};
-use capacity::{Demand, GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
+use capacity::{Demand, GatewayView, ModelView, Percentiles, ReplicaState, ReplicaView, Slo, VariantView};
 use collect::{Endpoint, EndpointLedger, GatewayReading, ModelDemand, PodScraper};
 use std::collections::BTreeMap;
 use units::{Instant, Signal, Source};
@@ -47,6 +47,7 @@ pub(super) fn views(
         let view = views.entry(key).or_insert_with(|| ModelView {
             model: settings.model.clone(),
             namespace: variant.namespace.clone(),
+            slo: slo(variant),
             gateway: if reading.configured() {
                 GatewayView::Present {
                     demand: in_words_of_capacity(demand),
@@ -76,6 +77,19 @@ pub(super) fn views(
     views
 }
 
+/// What the configuration promises for the variant's model.
+fn slo(variant: &Variant) -> Option<Slo> {
+    let level = variant.config.as_ref()?.slo.as_ref()?;
+    Some(Slo {
+        ttft_ms: level.ttft_ms,
+        itl_ms: level.tpot_ms,
+    })
+}
+
+const fn percentiles((p50_ms, p99_ms): (f64, f64)) -> Percentiles {
+    Percentiles { p50_ms, p99_ms }
+}
+
 fn in_words_of_capacity(demand: &Signal<ModelDemand>) -> Signal<Demand> {
     match demand {
         Signal::Missing { since, why } => Signal::missing(*since, why.clone()),
@@ -88,6 +102,8 @@ fn in_words_of_capacity(demand: &Signal<ModelDemand>) -> Signal<Demand> {
                 in_flight: demand.in_flight,
                 arrival_rate: demand.arrival_rate,
                 completion_rate: demand.completion_rate,
+                ttft: demand.ttft_ms.map(percentiles),
+                itl: demand.itl_ms.map(percentiles),
             };
             Signal::observed(demand, seen.at, seen.source)
         }
@@ -112,6 +128,17 @@ fn replica(
     }
     if pod.state != ReplicaState::Ready {
         return view;
+    }
+    // What the scraper does not read yet, as a sentence; it must not be taken for "not ready".
+    for signal in [
+        &mut view.kv_tokens,
+        &mut view.prompt_tokens,
+        &mut view.generated_tokens,
+        &mut view.ttft_ms,
+        &mut view.itl_ms,
+        &mut view.prefix_hit_share,
+    ] {
+        *signal = Signal::missing(now, "no source tells it for a single replica");
     }
     match scraper.signals(&format!("{}/{}", variant.namespace, pod.name)) {
         Some(signals) => {
