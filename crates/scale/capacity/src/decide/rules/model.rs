@@ -130,7 +130,7 @@ impl Models {
         {
             return Ok(answer.clone());
         }
-        let answer = known.size(targets).map_err(|error| error.to_string())?;
+        let answer = known.size(targets)?;
         known.answer = Some((*targets, answer.clone()));
         Ok(answer)
     }
@@ -166,7 +166,7 @@ impl Learnt {
         self.seen = (seen.rate.min(low * (1.0 + FADES)), seen.rate.max(high * (1.0 - FADES)));
     }
 
-    fn size(&self, targets: &Targets) -> Result<Answer, QueueError> {
+    fn size(&self, targets: &Targets) -> Result<Answer, String> {
         let model = QueueModel::new(Replica {
             max_batch: self.last.max_batch,
             max_queue: self.last.max_batch.saturating_mul(10),
@@ -176,7 +176,8 @@ impl Learnt {
                 output_tokens: self.last.output_tokens,
             },
             averaging: Averaging::Busy,
-        })?;
+        })
+        .map_err(|error| error.to_string())?;
         let (low, high) = (self.seen.0 / BEYOND, self.seen.1 * BEYOND);
         let known_alone = self.fewest_at_once <= NEARLY_ALONE || self.seen.1 >= self.seen.0 * APART;
         let size = |targets: Targets| match model.size(&targets) {
@@ -186,8 +187,10 @@ impl Learnt {
             {
                 Ok((f64::INFINITY, Some(best_ms)))
             }
-            Err(QueueError::Unreachable { .. }) => Ok((low, None)),
-            Err(error) => Err(error),
+            Err(QueueError::Unreachable { .. }) => {
+                Err("what one request alone takes shows only at other loads".to_owned())
+            }
+            Err(error) => Err(error.to_string()),
         };
         let none = Targets::default();
         let (ttft, ttft_alone_ms) = size(Targets {

@@ -22,7 +22,9 @@ const LESS_LOAD: f64 = 0.7;
 /// What is told of one request alone may be in error by this share.
 const IN_ERROR: f64 = 1.05;
 /// How long a promise that cannot be kept is not tried again.
-const HOPELESS_FOR: Duration = Duration::from_secs(1_800);
+const HOPELESS_FOR: Duration = Duration::from_secs(6 * 3_600);
+/// How much the model asks for in one step, as a factor.
+const MOST_AT_ONCE: f64 = 1.5;
 
 /// Which latency a promise is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,16 +128,24 @@ pub(super) fn slo(ask: &mut Ask<'_, '_>) -> Rule {
     let worst = kept.iter().filter_map(Promise::share).max_by(f64::total_cmp);
     let step = policy.hysteresis * one_replica(load);
     let (needs, model_above) = match &model {
-        Ok(needs) => (*needs, *needs > have.slots + step + EPSILON),
+        // Far from the limit a model that asks for more is wrong, and after each
+        // step it has to see what came of it.
+        Ok(needs) => {
+            let near = worst.is_none_or(|share| share > policy.after_down());
+            let above = near && have.coming == 0 && *needs > have.slots + step + EPSILON;
+            (needs.min(have.slots * MOST_AT_ONCE), above)
+        }
         Err(_) => (0.0, false),
     };
-    let up = ask.lasting(NAME, model_above, false) || one;
+    let model_lasts = ask.memory.above_for(NAME, model_above, ask.now) >= policy.slo_after;
+    let up = model_above && model_lasts || one;
     let keep = match (worst, &model) {
         (Some(share), _) if share > policy.after_down() => have.slots,
-        (_, Ok(needs)) => needs + step,
         // A latency grows no faster than the load of a replica, short of
-        // saturation, which the other rules watch.
-        (Some(share), Err(_)) => load.ready_capacity() * share / policy.after_down(),
+        // saturation, which the other rules watch. What is measured goes before
+        // what a model says.
+        (Some(share), _) => load.ready_capacity() * share / policy.after_down(),
+        (None, Ok(needs)) => needs + step,
         (None, Err(why)) => {
             let mut rule = unknown(NAME, format!("no source tells the latencies that are promised; {why}"));
             hopeless(&promises, &mut rule);
@@ -231,15 +241,24 @@ fn by_model(ask: &mut Ask<'_, '_>, promises: &mut [Promise]) -> Result<f64, Stri
 /// that more do not help.
 fn by_measure(ask: &mut Ask<'_, '_>, promise: &mut Promise) -> bool {
     let (load, policy, now) = (ask.load, ask.policy, ask.now);
-    let broken = promise.broken() && ask.have.coming == 0 && promise.alone_ms.is_none();
+    let broken = promise.broken() && ask.have.coming == 0;
     let lasts = ask.memory.above_for(promise.kind.watch(), broken, now) >= policy.slo_after;
     let tried = ask.memory.tried.entry(promise.kind).or_default();
     if let Some((since, target, alone_ms)) = tried.hopeless {
         if target == promise.target_ms && now.since(since) < HOPELESS_FOR && promise.share().is_none_or(|s| s > 1.0) {
-            promise.alone_ms = promise.alone_ms.or(Some(alone_ms));
+            promise.alone_ms = Some(alone_ms);
             return false;
         }
         *tried = Tried::default();
+    }
+    if let Some(alone_ms) = promise.alone_ms {
+        // What the model found is remembered while it is true that it is broken.
+        if promise.broken() {
+            tried.hopeless = Some((now, promise.target_ms, alone_ms));
+        } else {
+            promise.alone_ms = None;
+        }
+        return false;
     }
     let Some(ms) = promise.now_ms.filter(|_| broken && lasts) else {
         return false;
