@@ -4,11 +4,13 @@ use crate::explain::{Explanation, Metrics, MetricsWord, RuleSaid, Verdict, input
 use crate::load::{Load, Stand};
 use crate::plan::{Obstacles, Targets};
 use crate::view::{GatewayView, ModelView};
-use crate::words::{count, number, percent, short_name, time};
+use crate::words::{count, short_name, time};
 use crate::{Memory, Policy, Reason};
 use units::Instant;
 
 mod rules;
+
+pub(crate) use rules::{Kind, Models, Tried};
 
 /// What is decided for one model.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,11 +92,15 @@ pub fn decide(view: &ModelView, policy: &Policy, memory: &mut Memory, now: Insta
     let mut targets = Targets::as_wanted(&load);
     targets.clamp(&load, &mut obstacles);
 
-    let said = rules::ask(&load, &targets, policy, memory, now);
+    let said = rules::ask(view, &load, &targets, policy, memory, now);
     let targets_before = targets.clone();
     let course = steer(&said, &load, policy, memory, now, &mut targets, &mut obstacles);
 
-    let sentence = sentence(view, &load, &targets, &course, &obstacles, policy, memory, now);
+    let mut sentence = sentence(view, &load, &targets, &course, &obstacles, policy, memory, now);
+    for bound in &said.bounds {
+        sentence.push_str("; ");
+        sentence.push_str(bound);
+    }
     let variants = verdicts(view, &load, &targets, &course, &obstacles, &sentence);
     let mut explanation = Explanation {
         inputs: inputs(view, &load, policy, now),
@@ -102,6 +108,8 @@ pub fn decide(view: &ModelView, policy: &Policy, memory: &mut Memory, now: Insta
         bounds: obstacles.says,
         would_change: rules::would_change(&load, targets_before.live_capacity(&load), policy, memory, now),
     };
+    explanation.bounds.extend(said.bounds);
+    explanation.would_change.extend(said.changes);
     if let Some((_, why)) = &load.gateway_silent {
         explanation.bounds.push(why.clone());
     }

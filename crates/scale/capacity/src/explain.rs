@@ -1,5 +1,6 @@
 //! What a decision was taken from, what each rule said, what bound the answer.
 
+use crate::heard::heard;
 use crate::load::Load;
 use crate::view::{GatewayView, ModelView, ReplicaView};
 use crate::{Policy, words};
@@ -102,7 +103,7 @@ impl Input {
             value: seen.map(|seen| seen.value),
             age_ms: seen.map(|seen| words::millis(now.since(seen.at))),
             source: seen.map(|seen| seen.source.as_str()),
-            fresh: signal.fresh(now, policy.max_age).is_some(),
+            fresh: heard(signal, policy, now).is_some(),
             missing: match signal {
                 Signal::Missing { why, .. } => Some(why.clone()),
                 Signal::Observed(_) => None,
@@ -131,6 +132,14 @@ pub(crate) fn inputs(view: &ModelView, load: &Load<'_>, policy: &Policy, now: In
         push("in flight", "requests", seen.map(|demand| demand.in_flight as f64));
         push("arrivals", "requests/s", seen.and_then(|demand| demand.arrival_rate));
         push("answers", "requests/s", seen.and_then(|demand| demand.completion_rate));
+        for (what, latency) in [
+            ("time to first token, median", seen.and_then(|demand| demand.ttft)),
+            ("time between tokens, median", seen.and_then(|demand| demand.itl)),
+        ] {
+            if let Some(latency) = latency {
+                push(what, "ms", Some(latency.p50_ms));
+            }
+        }
     }
     for stand in &load.stands {
         for replica in &stand.ready_replicas {
@@ -141,15 +150,7 @@ pub(crate) fn inputs(view: &ModelView, load: &Load<'_>, policy: &Policy, now: In
 }
 
 fn of_replica(replica: &ReplicaView, policy: &Policy, now: Instant, inputs: &mut Vec<Input>) {
-    let signals = [
-        ("KV cache in use", "share", &replica.kv),
-        ("running", "requests", &replica.running),
-        ("waiting", "requests", &replica.waiting),
-        ("in flight", "requests", &replica.in_flight),
-        ("slots", "requests", &replica.slots),
-        ("generation", "tokens/s", &replica.token_rate),
-    ];
-    for (what, unit, signal) in signals {
+    for (what, unit, signal) in replica.signals() {
         inputs.push(Input::of_signal(&replica.name, what, unit, signal, policy, now));
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::explain::MetricsWord;
 use crate::forecast::Expected;
-use crate::view::{Demand, GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
+use crate::heard::{ahead, ahead_words, credible, heard, possible_slots, silence};
+use crate::view::{Demand, GatewayView, ModelView, Percentiles, ReplicaState, ReplicaView, VariantView};
 use crate::{Memory, Policy, words};
 use std::time::Duration;
 use units::{Instant, Signal};
@@ -61,6 +62,15 @@ pub(crate) struct Spread {
     pub(crate) total: f64,
 }
 
+/// Mean latencies, milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Latency {
+    /// To the first token.
+    pub(crate) ttft_ms: Option<f64>,
+    /// Between tokens.
+    pub(crate) itl_ms: Option<f64>,
+}
+
 /// A model's load, taken stock of.
 #[derive(Debug)]
 pub(crate) struct Load<'a> {
@@ -78,11 +88,16 @@ pub(crate) struct Load<'a> {
     /// Requests at replicas now.
     pub(crate) busy: Option<f64>,
     /// What the gateways say, if that is fresh.
-    pub(crate) demand: Option<&'a Demand>,
+    pub(crate) demand: Option<Demand>,
     /// Whether a replica is known to generate tokens.
     pub(crate) generating: bool,
     /// Why the gateways' word is not complete, if it is not.
     pub(crate) gateway_silent: Option<(MetricsWord, String)>,
+    /// Mean latencies of what is served now, the worse of what replicas and
+    /// gateways say.
+    pub(crate) latency: Latency,
+    /// Requests per second to provide for, where they are counted.
+    pub(crate) arrivals: Option<f64>,
     /// Slots that the present load needs, backlog included.
     pub(crate) slots_asked: Option<f64>,
     /// Slots to provide for by the time a replica asked for now serves.
@@ -93,7 +108,9 @@ impl<'a> Load<'a> {
     pub(crate) fn survey(view: &'a ModelView, policy: &Policy, memory: &mut Memory, now: Instant) -> Self {
         let mut variants: Vec<&VariantView> = view.variants.iter().collect();
         variants.sort_by(|a, b| a.name.cmp(&b.name));
-        memory.keep_only(|name| variants.iter().any(|variant| variant.name == name));
+        memory.keep_only(&view.namespace, &view.model, |name| {
+            variants.iter().any(|variant| variant.name == name)
+        });
         for variant in &variants {
             if let Some(slots) = slots_seen(variant) {
                 memory.learn_slots(&variant.name, slots);
@@ -118,7 +135,7 @@ impl<'a> Load<'a> {
 
         let outlook = policy.outlook(memory.startup().unwrap_or(policy.assumed_startup));
         let (demand, gateway_silent) = gateway(&view.gateway, policy, now);
-        let fresh = |signal: &Signal<f64>| signal.fresh(now, policy.max_age).map(|seen| seen.value);
+        let fresh = |signal: &Signal<f64>| heard(signal, policy, now);
         let ready = || {
             stands
                 .iter()
@@ -161,8 +178,26 @@ impl<'a> Load<'a> {
         }
         let ready_replicas = ready().count();
         let generating = ready().any(|(_, replica)| fresh(&replica.token_rate).is_some_and(|rate| rate > 0.0));
+        let latency = Latency {
+            ttft_ms: worse(
+                spread(ready().map(|(slots, replica)| (slots, fresh(&replica.ttft_ms).filter(|ms| *ms > 0.0)))),
+                demand.and_then(|demand| demand.ttft),
+            ),
+            itl_ms: worse(
+                spread(ready().map(|(slots, replica)| (slots, fresh(&replica.itl_ms).filter(|ms| *ms > 0.0)))),
+                demand.and_then(|demand| demand.itl),
+            ),
+        };
+        let expected = memory.forecast.expected(&outlook);
+        let arrivals = demand.and_then(|demand| demand.arrival_rate).map(|rate| {
+            // The forecast is in slots; an answer holds one for the service time.
+            let expected = expected.filter(|_| !known.is_empty() && service > 0.0);
+            rate.max(expected.map_or(0.0, |expected| expected.load / service))
+        });
         Self {
             generating,
+            latency,
+            arrivals,
             slots_known: !known.is_empty(),
             ready_replicas,
             judged,
@@ -173,7 +208,7 @@ impl<'a> Load<'a> {
             demand,
             gateway_silent,
             slots_asked: slots_asked(busy, demand, service, policy.drain),
-            expected: memory.forecast.expected(&outlook),
+            expected,
             stands,
         }
     }
@@ -257,7 +292,7 @@ fn slots_seen(variant: &VariantView) -> Option<f64> {
         .filter_map(|replica| replica.slots.last())
         .map(|seen| seen.value);
     seen.chain(variant.slots)
-        .filter(|slots| slots.is_finite() && *slots > 0.0)
+        .filter(|slots| possible_slots(*slots))
         .reduce(f64::min)
 }
 
@@ -270,6 +305,18 @@ fn at_replica(replica: &ReplicaView, fresh: &impl Fn(&Signal<f64>) -> Option<f64
     match (told, fresh(&replica.in_flight)) {
         (Some(told), Some(sent)) => Some(told.max(sent)),
         (told, sent) => told.or(sent),
+    }
+}
+
+/// The worse of the replicas' mean and the gateways' median.
+fn worse(replicas: Option<Spread>, gateways: Option<Percentiles>) -> Option<f64> {
+    let (told, seen) = (
+        replicas.map(|spread| spread.mean),
+        gateways.map(|latency| latency.p50_ms),
+    );
+    match (told, seen) {
+        (Some(told), Some(seen)) => Some(told.max(seen)),
+        (told, seen) => told.or(seen),
     }
 }
 
@@ -297,7 +344,7 @@ fn spread(values: impl Iterator<Item = (f64, Option<f64>)>) -> Option<Spread> {
 /// Slots that serve the present arrivals and work the backlog off within
 /// `drain`: by Little's law where rates are known, and in any case no fewer
 /// than are busy and no more than there are requests.
-fn slots_asked(busy: Option<f64>, demand: Option<&Demand>, service: f64, drain: Duration) -> Option<f64> {
+fn slots_asked(busy: Option<f64>, demand: Option<Demand>, service: f64, drain: Duration) -> Option<f64> {
     let Some(demand) = demand else { return busy };
     let busy = busy.unwrap_or(0.0);
     let queued = demand.queued as f64;
@@ -312,7 +359,7 @@ fn slots_asked(busy: Option<f64>, demand: Option<&Demand>, service: f64, drain: 
 }
 
 /// Slots that the present arrivals keep busy, without any backlog.
-fn slots_offered(busy: Option<f64>, demand: Option<&Demand>, service: f64) -> Option<f64> {
+fn slots_offered(busy: Option<f64>, demand: Option<Demand>, service: f64) -> Option<f64> {
     let busy = busy?;
     match demand {
         // While requests wait, what is busy says how much there is room for.
@@ -324,31 +371,30 @@ fn slots_offered(busy: Option<f64>, demand: Option<&Demand>, service: f64) -> Op
     }
 }
 
-fn gateway<'a>(
-    view: &'a GatewayView,
-    policy: &Policy,
-    now: Instant,
-) -> (Option<&'a Demand>, Option<(MetricsWord, String)>) {
+fn gateway(view: &GatewayView, policy: &Policy, now: Instant) -> (Option<Demand>, Option<(MetricsWord, String)>) {
     let GatewayView::Present { demand, silent } = view else {
         return (None, None);
     };
-    let fresh = demand.fresh(now, policy.max_age).map(|seen| &seen.value);
-    let wrong = match demand {
-        Signal::Missing { why, .. } => Some((MetricsWord::Missing, format!("gateway: {why}"))),
-        Signal::Observed(seen) if fresh.is_none() => {
-            let age = words::time(now.since(seen.at));
-            Some((
-                MetricsWord::Stale,
-                format!("gateway: last heard of {age} ago; is it running and reachable?"),
-            ))
-        }
-        Signal::Observed(_) if !silent.is_empty() => Some((
-            MetricsWord::Missing,
-            format!("gateway: no answer from {}", words::some_of(silent)),
-        )),
-        Signal::Observed(_) => None,
+    let seen = match demand {
+        Signal::Missing { why, .. } => return (None, Some((MetricsWord::Missing, format!("gateway: {why}")))),
+        Signal::Observed(seen) => seen,
     };
-    (fresh, wrong)
+    if let Some(ahead) = ahead(seen.at, policy, now) {
+        return (
+            None,
+            Some((MetricsWord::Stale, format!("gateway: {}", ahead_words(ahead)))),
+        );
+    }
+    if demand.fresh(now, policy.max_age).is_none() {
+        let age = words::time(now.since(seen.at));
+        let why = format!("gateway: last heard of {age} ago; is it running and reachable?");
+        return (None, Some((MetricsWord::Stale, why)));
+    }
+    let (credible, wrong) = credible(&seen.value);
+    let wrong = wrong.map(|why| format!("gateway: {why}"));
+    let wrong =
+        wrong.or_else(|| (!silent.is_empty()).then(|| format!("gateway: no answer from {}", words::some_of(silent))));
+    (Some(credible), wrong.map(|why| (MetricsWord::Missing, why)))
 }
 
 fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut Memory, now: Instant) -> Stand<'a> {
@@ -428,20 +474,4 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
         stuck_why: stuck_why.filter(|_| stuck > 0),
         silent,
     }
-}
-
-/// What of a ready replica is missing or stale among the signals a scale-down needs.
-fn silence(replica: &ReplicaView, policy: &Policy, now: Instant) -> Option<(String, MetricsWord, String)> {
-    let needed = [&replica.kv, &replica.running, &replica.waiting];
-    let worst = needed
-        .into_iter()
-        .find(|signal| signal.fresh(now, policy.max_age).is_none())?;
-    let (word, why) = match worst {
-        Signal::Missing { why, .. } => (MetricsWord::Missing, why.clone()),
-        Signal::Observed(seen) => (
-            MetricsWord::Stale,
-            format!("last heard of {} ago", words::time(now.since(seen.at))),
-        ),
-    };
-    Some((replica.name.clone(), word, why))
 }

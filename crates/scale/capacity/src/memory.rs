@@ -1,8 +1,11 @@
 //! What one pass leaves for the next: bounded, and of use only to this crate.
 
 use crate::Policy;
+use crate::decide::{Kind, Models, Tried};
 use crate::forecast::Forecast;
 use crate::load::Load;
+use crate::saturation::tokens::TokenMemory;
+use crate::throughput::ThroughputMemory;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use units::Instant;
@@ -37,6 +40,14 @@ pub struct Memory {
     last_down: Option<LastDown>,
     /// The capacity below which a known load did not fit.
     floor: Option<Floor>,
+    /// What replicas showed of the tokens they hold.
+    pub(crate) tokens: TokenMemory,
+    /// And of those they make.
+    pub(crate) throughput: ThroughputMemory,
+    /// And of the time they take.
+    pub(crate) models: Models,
+    /// What was tried to keep each latency within the SLO.
+    pub(crate) tried: BTreeMap<Kind, Tried>,
 }
 
 /// The starts of one variant's replicas.
@@ -125,7 +136,12 @@ impl Memory {
     }
 
     /// Forgets variants that are no longer there.
-    pub(crate) fn keep_only(&mut self, present: impl Fn(&str) -> bool) {
+    pub(crate) fn keep_only(&mut self, namespace: &str, model: &str, present: impl Fn(&str) -> bool) {
+        for gone in self.starts.keys().filter(|name| !present(name)) {
+            self.tokens.forget(namespace, model, gone);
+            self.throughput.forget(namespace, model, gone);
+        }
+        self.models.keep_only(&present);
         self.slots.retain(|name, _| present(name));
         self.absent.retain(|name, _| present(name));
         self.starts.retain(|name, _| present(name));

@@ -4,6 +4,18 @@ use crate::forecast::Outlook;
 use std::fmt;
 use std::time::Duration;
 
+/// Which analysis of saturation asks for more and lets go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Analyzer {
+    /// Shares of the KV cache and queues inside the engines.
+    Percent,
+    /// Tokens held against tokens that fit; shares where tokens are not known.
+    Tokens,
+    /// Both have a vote.
+    #[default]
+    Both,
+}
+
 /// The numbers a decision is taken by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -17,6 +29,14 @@ pub struct Policy {
     pub queue_spare_trigger: f64,
     /// Scale up when at least this share of the replicas is saturated, whatever the mean.
     pub saturated_share: f64,
+    /// Whose word on saturation counts. Whatever it is, a replica that is full
+    /// by its shares keeps what there is: the safety floor.
+    pub analyzer: Analyzer,
+    /// By tokens and by tokens per second: up above this share of what is
+    /// there or coming.
+    pub scale_up_threshold: f64,
+    /// By the same: down to where the rest is used by no more than this share.
+    pub scale_down_boundary: f64,
     /// The share of the time for which the slots must cover what is asked for
     /// by the time a replica that is started now serves, where that takes a
     /// minute or more.
@@ -33,6 +53,9 @@ pub struct Policy {
     /// A load above its trigger but not beyond what saturates must last this
     /// long, for chance alone crosses any trigger now and then.
     pub up_after: Duration,
+    /// A broken SLO must last this long while nothing is on its way: latencies
+    /// are told as means over a while, and the last replica must be in them.
+    pub slo_after: Duration,
     /// How long a request may wait: scale up when one has waited so long and
     /// nothing is on its way. An excess that this much waiting absorbs is no
     /// reason for a replica.
@@ -66,11 +89,15 @@ impl Default for Policy {
             queue_length_threshold: 5.0,
             queue_spare_trigger: 3.0,
             saturated_share: 0.5,
+            analyzer: Analyzer::Both,
+            scale_up_threshold: 0.85,
+            scale_down_boundary: 0.70,
             growth_cover: 0.99,
             growth_assumed: 1.25,
             growth_most: 1.5,
             hysteresis: 0.20,
             up_after: Duration::from_secs(5),
+            slo_after: Duration::from_secs(20),
             queue_wait: Duration::from_secs(1),
             drain: Duration::from_secs(10),
             assumed_service: Duration::from_secs(2),
@@ -140,6 +167,18 @@ impl Policy {
                 self.saturated_share,
                 share(self.saturated_share),
                 "must be above 0, at most 1",
+            ),
+            (
+                "scaleDownBoundary",
+                self.scale_down_boundary,
+                share(self.scale_down_boundary),
+                "must be above 0, at most 1",
+            ),
+            (
+                "scaleUpThreshold",
+                self.scale_up_threshold,
+                share(self.scale_up_threshold) && self.scale_up_threshold > self.scale_down_boundary,
+                "must be above scaleDownBoundary, at most 1",
             ),
             (
                 "growthCover",
@@ -226,7 +265,10 @@ mod tests {
     #[test]
     fn a_policy_that_makes_no_sense_names_the_key() {
         type Spoil = fn(&mut Policy);
-        let cases: [(&str, Spoil); 7] = [
+        let cases: [(&str, Spoil); 10] = [
+            ("scaleDownBoundary", |p| p.scale_down_boundary = f64::NAN),
+            ("scaleUpThreshold", |p| p.scale_up_threshold = 0.7),
+            ("scaleUpThreshold", |p| p.scale_up_threshold = 1.1),
             ("kvCacheThreshold", |p| p.kv_cache_threshold = 1.5),
             ("kvCacheThreshold", |p| p.kv_cache_threshold = f64::NAN),
             ("kvSpareTrigger", |p| p.kv_spare_trigger = 0.9),

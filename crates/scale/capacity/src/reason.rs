@@ -11,6 +11,8 @@ pub enum Reason {
     Saturated,
     /// Replicas were added because requests wait at the gateway.
     QueueWaiting,
+    /// Replicas were added because latencies break the SLO, or soon would.
+    SloAtRisk,
     /// The first replica was asked for because a request is held.
     ScaleFromZero,
     /// Replicas were added because fewer ran than the minimum.
@@ -47,6 +49,7 @@ impl Reason {
             Self::CoversDemand => "CoversDemand",
             Self::Saturated => "Saturated",
             Self::QueueWaiting => "QueueWaiting",
+            Self::SloAtRisk => "SloAtRisk",
             Self::ScaleFromZero => "ScaleFromZero",
             Self::AtMinimum => "AtMinimum",
             Self::AtMaximum => "AtMaximum",

@@ -140,7 +140,7 @@ impl std::fmt::Display for TunerError {
 impl std::error::Error for TunerError {}
 
 /// The filter.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tuner {
     config: TunerConfig,
     state: V3,

@@ -11,10 +11,30 @@ pub struct ModelView {
     pub model: String,
     /// Namespace of its variants.
     pub namespace: String,
+    /// What is promised to those who ask it, if anything is.
+    pub slo: Option<Slo>,
     /// What the gateways in front know.
     pub gateway: GatewayView,
     /// Every way to serve it that may be scaled now.
     pub variants: Vec<VariantView>,
+}
+
+/// What is promised for a model: latencies that shall not be exceeded on average.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Slo {
+    /// Time to the first token, milliseconds.
+    pub ttft_ms: Option<f64>,
+    /// Time between tokens (ITL, also TPOT), milliseconds.
+    pub itl_ms: Option<f64>,
+}
+
+/// A latency as it was lately.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percentiles {
+    /// The median, milliseconds.
+    pub p50_ms: f64,
+    /// What 99 of 100 stay within, milliseconds.
+    pub p99_ms: f64,
 }
 
 /// What the gateways in front of a model know.
@@ -32,7 +52,7 @@ pub enum GatewayView {
 }
 
 /// What clients ask for now, as the gateways count it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Demand {
     /// Requests accepted since the gateway's start (counter; may restart).
     pub arrived: u64,
@@ -46,6 +66,10 @@ pub struct Demand {
     pub arrival_rate: Option<f64>,
     /// Answers per second over the last seconds, once that is known.
     pub completion_rate: Option<f64>,
+    /// Time to the first token over the last seconds, wait at the gateway included.
+    pub ttft: Option<Percentiles>,
+    /// Time between tokens over the last seconds.
+    pub itl: Option<Percentiles>,
 }
 
 /// One way to serve the model.
@@ -107,6 +131,18 @@ pub struct ReplicaView {
     pub slots: Signal<f64>,
     /// Generated tokens per second.
     pub token_rate: Signal<f64>,
+    /// Tokens its KV cache holds.
+    pub kv_tokens: Signal<f64>,
+    /// Mean tokens of a prompt lately.
+    pub prompt_tokens: Signal<f64>,
+    /// Mean tokens of an answer lately.
+    pub generated_tokens: Signal<f64>,
+    /// Mean time to the first token lately, milliseconds.
+    pub ttft_ms: Signal<f64>,
+    /// Mean time between tokens lately, milliseconds.
+    pub itl_ms: Signal<f64>,
+    /// Share of the prompts' tokens found in the prefix cache, 0 to 1.
+    pub prefix_hit_share: Signal<f64>,
 }
 
 impl ReplicaView {
@@ -123,6 +159,30 @@ impl ReplicaView {
             in_flight: missing(),
             slots: missing(),
             token_rate: missing(),
+            kv_tokens: missing(),
+            prompt_tokens: missing(),
+            generated_tokens: missing(),
+            ttft_ms: missing(),
+            itl_ms: missing(),
+            prefix_hit_share: missing(),
         }
+    }
+
+    /// Every signal with what it tells and its unit, in the order people read them.
+    pub(crate) fn signals(&self) -> [(&'static str, &'static str, &Signal<f64>); 12] {
+        [
+            ("KV cache in use", "share", &self.kv),
+            ("running", "requests", &self.running),
+            ("waiting", "requests", &self.waiting),
+            ("in flight", "requests", &self.in_flight),
+            ("slots", "requests", &self.slots),
+            ("generation", "tokens/s", &self.token_rate),
+            ("KV cache", "tokens", &self.kv_tokens),
+            ("prompts", "tokens", &self.prompt_tokens),
+            ("answers", "tokens", &self.generated_tokens),
+            ("time to first token", "ms", &self.ttft_ms),
+            ("time between tokens", "ms", &self.itl_ms),
+            ("prefix cache hits", "share", &self.prefix_hit_share),
+        ]
     }
 }

@@ -18,6 +18,15 @@ pub(crate) fn time(duration: Duration) -> String {
     }
 }
 
+/// Milliseconds as [`time`], with a decimal where that matters: `7.5 ms`.
+pub(crate) fn short_time(ms: f64) -> String {
+    if ms < 9.95 {
+        format!("{} ms", number(ms))
+    } else {
+        time(Duration::try_from_secs_f64(ms / 1e3).unwrap_or(Duration::MAX))
+    }
+}
+
 /// `91 %`.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)

@@ -48,6 +48,7 @@ impl Tidegate {
             view: ModelView {
                 model: "m".to_owned(),
                 namespace: "lab".to_owned(),
+                slo: None,
                 gateway: GatewayView::Absent,
                 variants: vec![variant],
             },
@@ -70,6 +71,7 @@ impl Tidegate {
             in_flight: (sight.served * SLOTS).round() as u64,
             arrival_rate: Some(self.arriving.get()),
             completion_rate: Some(self.leaving.get()),
+            ..Demand::default()
         }
     }
 

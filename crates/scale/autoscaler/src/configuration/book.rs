@@ -220,6 +220,9 @@ impl Book {
                 queue_length_threshold: self.base.queue_length_threshold,
                 kv_spare_trigger: self.base.kv_spare_trigger,
                 queue_spare_trigger: self.base.queue_spare_trigger,
+                analyzer: self.base.analyzer,
+                scale_up_threshold: self.base.scale_up_threshold,
+                scale_down_boundary: self.base.scale_down_boundary,
                 ..Saturation::default()
             },
             zero: Zero::default(),

@@ -59,6 +59,15 @@ fn a_partial_entry_inherits_from_the_default_entry() {
 fn token_thresholds_have_defaults_before_they_are_checked() {
     let read = parse_saturation("s/c", &data(&[("default", "analyzerName: saturation")])).unwrap();
     assert_eq!(read.default.analyzer, Analyzer::Tokens);
+    let text = "analyzerName: \"\"\nscaleUpThreshold: 0.9\nscaleDownBoundary: 0.6";
+    let read = parse_saturation("s/c", &data(&[("default", text)])).unwrap();
+    let policy = read.default.applied_to(&Policy::default());
+    let acts = (policy.analyzer, policy.scale_up_threshold, policy.scale_down_boundary);
+    assert_eq!(acts, (Analyzer::Percent, 0.9, 0.6));
+    assert_eq!(
+        parse_saturation("s/c", &data(&[])).unwrap().default.analyzer,
+        Analyzer::Both
+    );
     assert_eq!(
         (read.default.scale_up_threshold, read.default.scale_down_boundary),
         (0.85, 0.70)

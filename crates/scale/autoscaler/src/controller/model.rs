@@ -3,7 +3,7 @@
 use super::ModelKey;
 use crate::replica_sources::ReplicaSources;
 use crate::survey::{PodFacts, Variant};
-use capacity::{Demand, GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
+use capacity::{Demand, GatewayView, ModelView, Percentiles, ReplicaState, ReplicaView, Slo, VariantView};
 use collect::{Endpoint, EndpointLedger, GatewayReading, ModelDemand};
 use std::collections::BTreeMap;
 use units::{Instant, Signal, Source};
@@ -48,6 +48,7 @@ pub(super) fn views(
         let view = views.entry(key).or_insert_with(|| ModelView {
             model: settings.model.clone(),
             namespace: variant.namespace.clone(),
+            slo: slo(variant),
             gateway: if reading.configured() {
                 GatewayView::Present {
                     demand: in_words_of_capacity(demand),
@@ -77,6 +78,19 @@ pub(super) fn views(
     views
 }
 
+/// What the configuration promises for the variant's model.
+fn slo(variant: &Variant) -> Option<Slo> {
+    let level = variant.config.as_ref()?.slo.as_ref()?;
+    Some(Slo {
+        ttft_ms: level.ttft_ms,
+        itl_ms: level.tpot_ms,
+    })
+}
+
+const fn percentiles((p50_ms, p99_ms): (f64, f64)) -> Percentiles {
+    Percentiles { p50_ms, p99_ms }
+}
+
 fn in_words_of_capacity(demand: &Signal<ModelDemand>) -> Signal<Demand> {
     match demand {
         Signal::Missing { since, why } => Signal::missing(*since, why.clone()),
@@ -89,6 +103,8 @@ fn in_words_of_capacity(demand: &Signal<ModelDemand>) -> Signal<Demand> {
                 in_flight: demand.in_flight,
                 arrival_rate: demand.arrival_rate,
                 completion_rate: demand.completion_rate,
+                ttft: demand.ttft_ms.map(percentiles),
+                itl: demand.itl_ms.map(percentiles),
             };
             Signal::observed(demand, seen.at, seen.source)
         }
@@ -121,9 +137,26 @@ fn replica(
             view.running = signals.running;
             view.waiting = signals.waiting;
             view.token_rate = signals.token_rate;
+            view.kv_tokens = signals.kv_tokens;
+            view.prompt_tokens = signals.prompt_tokens;
+            view.generated_tokens = signals.answer_tokens;
+            view.ttft_ms = signals.ttft_ms;
+            view.itl_ms = signals.itl_ms;
+            view.prefix_hit_share = signals.prefix_hit_share;
         }
         None => {
-            for signal in [&mut view.kv, &mut view.running, &mut view.waiting, &mut view.token_rate] {
+            for signal in [
+                &mut view.kv,
+                &mut view.running,
+                &mut view.waiting,
+                &mut view.token_rate,
+                &mut view.kv_tokens,
+                &mut view.prompt_tokens,
+                &mut view.generated_tokens,
+                &mut view.ttft_ms,
+                &mut view.itl_ms,
+                &mut view.prefix_hit_share,
+            ] {
                 *signal = Signal::missing(now, "not asked: the Pod has no address");
             }
         }

@@ -40,6 +40,7 @@ mod tests {
         let view = ModelView {
             model: "m".to_owned(),
             namespace: "n".to_owned(),
+            slo: None,
             gateway: GatewayView::Absent,
             variants: Vec::new(),
         };

@@ -4,8 +4,10 @@ use std::time::Duration;
 use units::{Signal, Source};
 
 mod properties;
+mod robust;
 mod scene;
 mod simulation;
+mod slo;
 mod table;
 
 pub(super) use scene::{Scene, Variant};

@@ -46,7 +46,7 @@ impl Line {
 }
 
 /// What is known of one variant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Learnt {
     samples: VecDeque<Sample>,
     last: Option<Line>,
@@ -58,7 +58,7 @@ pub(super) struct Learnt {
 
 /// What earlier passes showed of all models. It never grows beyond a bound:
 /// what was not asked about for longest goes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ThroughputMemory {
     variants: BTreeMap<(String, String, String), Learnt>,
 }

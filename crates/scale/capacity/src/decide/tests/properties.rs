@@ -72,6 +72,7 @@ fn scene(specs: &[Spec], gateway: Gateway, load: f64) -> Scene {
                 in_flight: (in_flight as f64 * load) as u64,
                 arrival_rate: arrivals.map(f64::from),
                 completion_rate: answers.map(f64::from),
+                ..Demand::default()
             })
         }
     }

@@ -111,6 +111,7 @@ impl Scene {
             view: ModelView {
                 model: "llama-8b".to_owned(),
                 namespace: "default".to_owned(),
+                slo: None,
                 gateway: GatewayView::Absent,
                 variants: variants.into_iter().map(|variant| variant.0).collect(),
             },
@@ -179,6 +180,12 @@ impl Scene {
                 &mut replica.in_flight,
                 &mut replica.slots,
                 &mut replica.token_rate,
+                &mut replica.kv_tokens,
+                &mut replica.prompt_tokens,
+                &mut replica.generated_tokens,
+                &mut replica.ttft_ms,
+                &mut replica.itl_ms,
+                &mut replica.prefix_hit_share,
             ];
             signals.into_iter().for_each(renew);
         }

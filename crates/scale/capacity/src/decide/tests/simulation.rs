@@ -121,10 +121,12 @@ impl World {
             in_flight: self.in_flight as u64,
             arrival_rate: Some(self.rates.0),
             completion_rate: Some(self.rates.1),
+            ..Demand::default()
         };
         ModelView {
             model: "m".to_owned(),
             namespace: "n".to_owned(),
+            slo: None,
             gateway: GatewayView::Present {
                 demand: Signal::observed(demand, now, Source::Gateway),
                 silent: Vec::new(),

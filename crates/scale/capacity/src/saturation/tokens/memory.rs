@@ -35,13 +35,13 @@ pub(super) struct VariantKey {
     pub(super) variant: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Limit {
     seen: VecDeque<f64>,
     at: Instant,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Capacity {
     tokens: f64,
     engine: Option<EngineArgs>,
@@ -50,7 +50,7 @@ struct Capacity {
     at: Instant,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Streak {
     in_use: f64,
     observations: u32,
@@ -60,7 +60,7 @@ struct Streak {
 
 /// What earlier passes showed of all models. It never grows beyond a bound:
 /// the oldest entry goes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenMemory {
     limits: BTreeMap<Shape, Limit>,
     capacities: BTreeMap<VariantKey, Capacity>,

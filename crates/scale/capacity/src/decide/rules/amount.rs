@@ -1,0 +1,204 @@
+//! Saturation by amounts: tokens held, and tokens made per second, against
+//! what replicas can hold and make.
+
+use super::{Ask, EPSILON, Rule, rule, unknown, verdict};
+use crate::heard::heard;
+use crate::load::Stand;
+use crate::saturation::Mode;
+use crate::saturation::tokens::{FrontQueue, TokenPolicy, TokenReplica, TokenVariant, TokenView, analyze};
+use crate::throughput::{self, ThroughputPolicy, ThroughputReplica, ThroughputVariant, ThroughputView};
+use crate::view::ReplicaView;
+use crate::{Analyzer, GatewayView, ModelView};
+use units::Signal;
+
+/// What is asked for and what there is, in any one unit.
+struct Amount {
+    demand: f64,
+    supply: f64,
+    anticipated: f64,
+    required: f64,
+    spare: f64,
+}
+
+/// Tokens held and waiting against tokens that fit.
+pub(super) fn tokens(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
+    const NAME: &str = "Tokens";
+    let (load, policy, now) = (ask.load, ask.policy, ask.now);
+    if policy.analyzer == Analyzer::Percent {
+        return unknown(NAME, "not asked: saturation is judged by percent");
+    }
+    let variants: Vec<TokenVariant> = load
+        .stands
+        .iter()
+        .map(|stand| TokenVariant {
+            name: stand.variant.name.clone(),
+            accelerator: stand.variant.accelerator.clone(),
+            gpus: 1,
+            cost: stand.variant.cost,
+            ready: stand.ready,
+            pending: stand.coming,
+            engine: None,
+            replicas: stand
+                .ready_replicas
+                .iter()
+                .map(|replica| {
+                    let known = |signal: &Signal<f64>| heard(signal, policy, now);
+                    let cache = known(&replica.kv_tokens);
+                    TokenReplica {
+                        name: replica.name.clone(),
+                        cache,
+                        in_use: cache.zip(known(&replica.kv)).map(|(cache, share)| cache * share),
+                        waiting: known(&replica.waiting),
+                        input: known(&replica.prompt_tokens),
+                        output: known(&replica.generated_tokens),
+                    }
+                })
+                .collect(),
+        })
+        .collect();
+    let tells = |replica: &TokenReplica| replica.cache.is_some_and(|cache| cache > 0.0) && replica.in_use.is_some();
+    if !variants.iter().flat_map(|variant| &variant.replicas).any(tells) {
+        return unknown(NAME, "no ready replica tells how many tokens its KV cache holds");
+    }
+    let queue = match (&view.gateway, load.demand) {
+        (GatewayView::Absent, _) => FrontQueue::Absent,
+        (GatewayView::Present { .. }, Some(demand)) => FrontQueue::Waiting {
+            requests: demand.queued as f64,
+            bytes: 0.0,
+            hit_rate: None,
+        },
+        (GatewayView::Present { .. }, None) => FrontQueue::Silent,
+    };
+    let thresholds = TokenPolicy {
+        kv_threshold: policy.kv_cache_threshold,
+        queue_threshold: policy.queue_length_threshold,
+        scale_up: policy.scale_up_threshold,
+        scale_down: policy.scale_down_boundary,
+        ..TokenPolicy::default()
+    };
+    let view = TokenView {
+        model: view.model.clone(),
+        namespace: view.namespace.clone(),
+        variants,
+        queue,
+    };
+    let analysis = analyze(&thresholds, Mode::Guarded, &view, &mut ask.memory.tokens, now);
+    let says = analysis.said.join("; ");
+    if !analysis.known {
+        return unknown(NAME, says);
+    }
+    let cause = analysis.said.first().cloned().unwrap_or_default();
+    let amount = Amount {
+        demand: analysis.demand,
+        supply: analysis.supply,
+        anticipated: analysis.anticipated,
+        required: analysis.required,
+        spare: analysis.spare,
+    };
+    // What does not fit is no chance.
+    let urgent = amount.demand > amount.anticipated;
+    by_amount(ask, NAME, &amount, urgent, says, cause)
+}
+
+/// Tokens per second asked for against what replicas make when full.
+pub(super) fn throughput(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
+    const NAME: &str = "Throughput";
+    let (load, policy, now) = (ask.load, ask.policy, ask.now);
+    if policy.analyzer == Analyzer::Percent {
+        return unknown(NAME, "not asked: saturation is judged by percent");
+    }
+    let over_all = |of: fn(&ReplicaView) -> &Signal<f64>| {
+        let ready = load.stands.iter().flat_map(|stand| &stand.ready_replicas);
+        mean(ready.filter_map(|replica| heard(of(replica), policy, now)))
+    };
+    let (Some(input), Some(output), Some(_), Some(_)) = (
+        over_all(|replica| &replica.prompt_tokens),
+        over_all(|replica| &replica.generated_tokens),
+        over_all(|replica| &replica.itl_ms),
+        over_all(|replica| &replica.kv_tokens),
+    ) else {
+        let says = "no ready replica tells its KV cache in tokens, the lengths of requests and the time between tokens";
+        return unknown(NAME, says);
+    };
+    let variant = |stand: &Stand<'_>| {
+        let known = |signal: &Signal<f64>| heard(signal, policy, now);
+        let ready = || stand.ready_replicas.iter();
+        ThroughputVariant {
+            name: stand.variant.name.clone(),
+            ready: stand.ready,
+            pending: stand.coming,
+            cache: mean(ready().filter_map(|replica| known(&replica.kv_tokens))),
+            replicas: ready()
+                .map(|replica| ThroughputReplica {
+                    kv: known(&replica.kv),
+                    itl_ms: known(&replica.itl_ms).filter(|ms| *ms > 0.0),
+                    tokens: known(&replica.token_rate),
+                })
+                .collect(),
+        }
+    };
+    let inside = load.stands.iter().flat_map(|stand| &stand.ready_replicas);
+    let inside: f64 = inside.filter_map(|replica| heard(&replica.waiting, policy, now)).sum();
+    let view = ThroughputView {
+        namespace: view.namespace.clone(),
+        model: view.model.clone(),
+        variants: load.stands.iter().map(variant).collect(),
+        arrivals: load.demand.and_then(|demand| demand.arrival_rate),
+        waiting: load.covered().then(|| inside + load.queued() as f64),
+        input: Some(input),
+        output: Some(output),
+        hit_rate: over_all(|replica| &replica.prefix_hit_share),
+        itl_target_ms: ask.slo.and_then(|slo| slo.itl_ms),
+    };
+    let thresholds = ThroughputPolicy {
+        full_share: policy.kv_cache_threshold,
+        scale_up: policy.scale_up_threshold,
+        scale_down: policy.scale_down_boundary,
+        ..ThroughputPolicy::default()
+    };
+    let analysis = throughput::analyze(&thresholds, &view, &mut ask.memory.throughput, now);
+    if !analysis.known {
+        return unknown(NAME, analysis.said);
+    }
+    let amount = Amount {
+        demand: analysis.demand,
+        supply: analysis.supply,
+        anticipated: analysis.anticipated,
+        required: analysis.required,
+        spare: analysis.spare,
+    };
+    by_amount(ask, NAME, &amount, false, analysis.said.clone(), analysis.said)
+}
+
+/// Turns an amount into slots: as many as it takes at what one is worth now.
+fn by_amount(
+    ask: &mut Ask<'_, '_>,
+    name: &'static str,
+    amount: &Amount,
+    urgent: bool,
+    says: String,
+    cause: String,
+) -> Rule {
+    let (load, have) = (ask.load, ask.have);
+    let live = load.live_capacity();
+    let worth = amount.anticipated / live;
+    if !(worth.is_finite() && worth > 0.0 && amount.demand.is_finite()) {
+        return unknown(name, format!("{says}; what a replica is worth is not known"));
+    }
+    let needs = live + amount.required / worth;
+    let above = amount.required > 0.0 && needs > have.slots + EPSILON;
+    let up = ask.lasting(name, above, urgent);
+    let keep = if amount.spare > 0.0 && amount.supply > 0.0 {
+        load.ready_capacity() * (1.0 - amount.spare / amount.supply).max(0.0)
+    } else {
+        have.slots
+    };
+    let mut rule = rule(name, verdict(up, keep, have), Some(needs), keep, says);
+    rule.cause = Some(cause);
+    rule
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (n, sum) = values.fold((0_u32, 0.0), |(n, sum), value| (n + 1, sum + value));
+    (n > 0).then(|| sum / f64::from(n))
+}

@@ -1,0 +1,356 @@
+//! The SLO and the amounts, rule by rule.
+
+use super::*;
+use crate::view::Slo;
+use crate::{Analyzer, RuleSaid, Verdict};
+
+const TTFT: Slo = Slo {
+    ttft_ms: Some(200.0),
+    itl_ms: None,
+};
+const ITL: Slo = Slo {
+    ttft_ms: None,
+    itl_ms: Some(50.0),
+};
+
+/// What every ready replica of a scene tells besides.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    ttft_ms: Option<f64>,
+    itl_ms: Option<f64>,
+    kv_tokens: Option<f64>,
+    lengths: Option<(f64, f64)>,
+    token_rate: Option<f64>,
+}
+
+fn tell(scene: &mut Scene, told: Told) {
+    let now = scene.now;
+    let put = |signal: &mut Signal<f64>, value: Option<f64>| {
+        if let Some(value) = value {
+            *signal = Signal::observed(value, now, Source::Replica);
+        }
+    };
+    for replica in scene.view.variants.iter_mut().flat_map(|variant| &mut variant.replicas) {
+        put(&mut replica.ttft_ms, told.ttft_ms);
+        put(&mut replica.itl_ms, told.itl_ms);
+        put(&mut replica.kv_tokens, told.kv_tokens);
+        put(&mut replica.prompt_tokens, told.lengths.map(|lengths| lengths.0));
+        put(&mut replica.generated_tokens, told.lengths.map(|lengths| lengths.1));
+        put(&mut replica.token_rate, told.token_rate);
+    }
+}
+
+fn rule<'a>(decision: &'a Decision, name: &str) -> &'a RuleSaid {
+    decision
+        .explanation
+        .rules
+        .iter()
+        .find(|said| said.rule == name)
+        .unwrap()
+}
+
+/// Three replicas of 16 slots, each with `running` requests and little memory in use.
+fn three(running: f64) -> Scene {
+    let variant = Variant::new("v", 1.0).slots(16.0);
+    let variant = (0..3).fold(variant, |variant, _| variant.serving(0.3, running, 0.0));
+    Scene::of([variant]).queue(0, Duration::ZERO, (3.0 * running) as u64)
+}
+
+#[test]
+fn latencies_are_held_against_the_slo() {
+    let (ttft, itl) = (
+        |ms| Told {
+            ttft_ms: Some(ms),
+            ..Told::default()
+        },
+        |ms| Told {
+            itl_ms: Some(ms),
+            ..Told::default()
+        },
+    );
+    // What is promised and told, for how long; replicas, verdict and words of the rule.
+    let cases: [(Slo, Told, u64, u32, Verdict, &str); 9] = [
+        (
+            Slo::default(),
+            ttft(900.0),
+            60,
+            3,
+            Verdict::Unknown,
+            "no latency is promised",
+        ),
+        (
+            TTFT,
+            Told::default(),
+            60,
+            3,
+            Verdict::Unknown,
+            "no source tells the latencies",
+        ),
+        (
+            TTFT,
+            itl(900.0),
+            60,
+            3,
+            Verdict::Unknown,
+            "no source tells the latencies",
+        ),
+        (TTFT, ttft(210.0), 10, 3, Verdict::Hold, "TTFT 210 ms of 200 ms"),
+        (TTFT, ttft(210.0), 21, 4, Verdict::Up, "TTFT 210 ms of 200 ms"),
+        (ITL, itl(51.0), 21, 4, Verdict::Up, "ITL 51 ms of 50 ms"),
+        (TTFT, ttft(199.0), 60, 3, Verdict::Hold, "TTFT 199 ms of 200 ms"),
+        (ITL, itl(7.5), 60, 3, Verdict::Down, "ITL 7.5 ms of 50 ms"),
+        (
+            ITL,
+            itl(f64::NAN),
+            60,
+            3,
+            Verdict::Unknown,
+            "no source tells the latencies",
+        ),
+    ];
+    for (slo, told, seconds, replicas, verdict, words) in cases {
+        // So busy that no other rule lets any go.
+        let mut scene = three(11.0);
+        scene.view.slo = Some(slo);
+        tell(&mut scene, told);
+        let decision = scene.after(Duration::from_secs(seconds));
+        let said = rule(&decision, "Slo");
+        assert_eq!(
+            (decision.variants[0].to, said.verdict),
+            (replicas, verdict),
+            "{slo:?} {told:?} {seconds} s: {}",
+            said.says
+        );
+        assert!(said.says.contains(words), "{} lacks {words}", said.says);
+        if verdict == Verdict::Up {
+            assert_eq!(decision.variants[0].reason, Reason::SloAtRisk);
+            assert!(decision.sentence.contains("breaks the SLO"), "{}", decision.sentence);
+        }
+    }
+}
+
+#[test]
+fn nothing_goes_while_the_slo_is_nearly_broken() {
+    for (ms, replicas) in [(40.5, 3), (49.0, 3), (51.0, 4), (20.0, 2), (31.0, 3)] {
+        let mut scene = three(4.0);
+        scene.view.slo = Some(ITL);
+        tell(
+            &mut scene,
+            Told {
+                itl_ms: Some(ms),
+                ..Told::default()
+            },
+        );
+        let decision = scene.after(Duration::from_secs(45));
+        assert_eq!(decision.variants[0].to, replicas, "{ms} ms: {}", decision.sentence);
+    }
+}
+
+#[test]
+fn the_gateways_median_counts_where_replicas_tell_nothing() {
+    let mut scene = three(11.0);
+    scene.view.slo = Some(TTFT);
+    let demand = Demand {
+        in_flight: 33,
+        ttft: Some(crate::Percentiles {
+            p50_ms: 400.0,
+            p99_ms: 900.0,
+        }),
+        ..Demand::default()
+    };
+    scene = scene.gateway(demand);
+    assert_eq!(scene.after(Duration::from_secs(21)).variants[0].to, 4);
+}
+
+#[test]
+fn one_that_is_on_its_way_is_waited_for() {
+    let mut scene = three(11.0);
+    scene.view.slo = Some(TTFT);
+    tell(
+        &mut scene,
+        Told {
+            ttft_ms: Some(500.0),
+            ..Told::default()
+        },
+    );
+    let variant = Variant::new("v", 1.0).starting(Duration::from_secs(1));
+    let coming = Scene::of([variant]).view.variants.remove(0).replicas.remove(0);
+    scene.view.variants[0].replicas.push(ReplicaView {
+        name: "w".to_owned(),
+        ..coming
+    });
+    scene.view.variants[0].wanted = 4;
+    assert_eq!(scene.after(Duration::from_secs(60)).variants[0].to, 4);
+}
+
+#[test]
+fn an_slo_that_one_request_alone_breaks_is_said_and_not_climbed_for() {
+    let mut scene = Scene::of([Variant::new("v", 1.0).slots(16.0).serving(0.05, 1.0, 0.0)]).queue(0, Duration::ZERO, 1);
+    scene.view.slo = Some(ITL);
+    tell(
+        &mut scene,
+        Told {
+            itl_ms: Some(80.0),
+            ..Told::default()
+        },
+    );
+    let decision = scene.after(Duration::from_secs(600));
+    let words = "SLO of 50 ms between tokens cannot be met: one request alone takes 80 ms";
+    assert_eq!(decision.variants[0].to, 1);
+    assert!(decision.sentence.contains(words), "{}", decision.sentence);
+    assert!(decision.explanation.bounds.iter().any(|bound| bound == words));
+    let change = "the SLO counts again: a target of at least 80 ms between tokens, or a faster accelerator";
+    assert!(decision.explanation.would_change.iter().any(|said| said == change));
+    // A promise that can be kept counts at once.
+    scene.view.slo = Some(Slo {
+        itl_ms: Some(100.0),
+        ..ITL
+    });
+    let decision = scene.decide();
+    assert!(
+        decision.explanation.bounds.is_empty(),
+        "{:?}",
+        decision.explanation.bounds
+    );
+}
+
+#[test]
+fn the_model_says_what_it_lacks_until_it_knows_enough() {
+    let full = Told {
+        ttft_ms: Some(90.0),
+        itl_ms: Some(20.0),
+        lengths: Some((400.0, 100.0)),
+        token_rate: Some(300.0),
+        ..Told::default()
+    };
+    let cases: [(Told, u64, &str); 4] = [
+        (
+            Told { lengths: None, ..full },
+            60,
+            "no replica tells the length of its answers",
+        ),
+        (
+            Told { ttft_ms: None, ..full },
+            60,
+            "no replica tells its time to the first token",
+        ),
+        (full, 25, "3 of 5 observations are in"),
+        (full, 120, "what is expected needs"),
+    ];
+    for (told, seconds, words) in cases {
+        let mut scene = three(6.0);
+        scene.view.slo = Some(ITL);
+        tell(&mut scene, told);
+        let decision = scene.after(Duration::from_secs(seconds));
+        let says = &rule(&decision, "Slo").says;
+        assert!(says.contains(words), "{says} lacks {words}");
+        assert_eq!(decision.variants[0].to.max(2), decision.variants[0].to, "{says}");
+    }
+}
+
+#[test]
+fn tokens_are_weighed_as_the_analyzer_says() {
+    use Analyzer::{Both, Percent, Tokens};
+    // 100 000 tokens each, 80 000 of them usable: share in use, analyzer, and then
+    // replicas, what the tokens and what the shares say.
+    let cases: [(f64, Analyzer, u32, Verdict, Verdict); 6] = [
+        (0.72, Both, 4, Verdict::Up, Verdict::Up),
+        (0.69, Both, 4, Verdict::Up, Verdict::Hold),
+        (0.69, Tokens, 4, Verdict::Up, Verdict::Unknown),
+        (0.69, Percent, 3, Verdict::Unknown, Verdict::Hold),
+        (0.20, Both, 2, Verdict::Down, Verdict::Down),
+        (0.60, Tokens, 3, Verdict::Hold, Verdict::Unknown),
+    ];
+    for (share, analyzer, replicas, tokens, shares) in cases {
+        let variant = (0..3).fold(Variant::new("v", 1.0), |variant, _| variant.serving(share, 4.0, 0.0));
+        let mut scene = Scene::of([variant]);
+        scene.policy.analyzer = analyzer;
+        tell(
+            &mut scene,
+            Told {
+                kv_tokens: Some(1e5),
+                ..Told::default()
+            },
+        );
+        let decision = scene.after(Duration::from_secs(40));
+        let said = (rule(&decision, "Tokens").verdict, rule(&decision, "KvCache").verdict);
+        assert_eq!(
+            (decision.variants[0].to, said),
+            (replicas, (tokens, shares)),
+            "{share} {analyzer:?}: {}",
+            rule(&decision, "Tokens").says
+        );
+    }
+}
+
+#[test]
+fn the_thresholds_of_the_policy_act_on_tokens() {
+    for (up, down, replicas) in [(0.85, 0.70, 4), (0.95, 0.70, 3), (0.95, 0.94, 3)] {
+        let variant = (0..3).fold(Variant::new("v", 1.0), |variant, _| variant.serving(0.69, 4.0, 0.0));
+        let mut scene = Scene::of([variant]);
+        (scene.policy.scale_up_threshold, scene.policy.scale_down_boundary) = (up, down);
+        scene.policy.analyzer = Analyzer::Tokens;
+        tell(
+            &mut scene,
+            Told {
+                kv_tokens: Some(1e5),
+                ..Told::default()
+            },
+        );
+        assert_eq!(
+            scene.after(Duration::from_secs(40)).variants[0].to,
+            replicas,
+            "{up} {down}"
+        );
+    }
+}
+
+#[test]
+fn a_full_replica_keeps_what_there_is_whatever_the_analyzer() {
+    let variant = Variant::new("v", 1.0).serving(0.9, 4.0, 0.0);
+    let variant = (0..3).fold(variant, |variant, _| variant.serving(0.0, 0.0, 0.0));
+    let mut scene = Scene::of([variant]);
+    scene.policy.analyzer = Analyzer::Tokens;
+    tell(
+        &mut scene,
+        Told {
+            kv_tokens: Some(1e5),
+            ..Told::default()
+        },
+    );
+    assert_eq!(scene.after(Duration::from_secs(60)).variants[0].to, 4);
+}
+
+#[test]
+fn tokens_per_second_have_a_say_where_arrivals_and_latencies_are_told() {
+    // A full replica holds 80 000 tokens of 450 each: 178 requests, a token every
+    // 39 ms: 4 500 tokens/s. 200 arrivals of 100 tokens need more than three make.
+    for (arrivals, replicas, verdict) in [(20.0, 2, Verdict::Down), (200.0, 6, Verdict::Up)] {
+        let variant = (0..3).fold(Variant::new("v", 1.0), |variant, _| variant.serving(0.3, 66.0, 0.0));
+        let demand = Demand {
+            in_flight: 198,
+            arrival_rate: Some(arrivals),
+            ..Demand::default()
+        };
+        let mut scene = Scene::of([variant]).gateway(demand);
+        let told = Told {
+            itl_ms: Some(18.5),
+            kv_tokens: Some(1e5),
+            lengths: Some((400.0, 100.0)),
+            token_rate: Some(3600.0),
+            ..Told::default()
+        };
+        tell(&mut scene, told);
+        let decision = scene.after(Duration::from_secs(40));
+        let said = rule(&decision, "Throughput");
+        assert_eq!(
+            (decision.variants[0].to, said.verdict),
+            (replicas, verdict),
+            "{arrivals}: {}",
+            said.says
+        );
+    }
+    let decision = three(4.0).decide();
+    assert_eq!(rule(&decision, "Throughput").verdict, Verdict::Unknown);
+    assert_eq!(rule(&decision, "Tokens").verdict, Verdict::Unknown);
+}
