@@ -2,12 +2,15 @@
 
 use crate::configuration::ConfigMapRecord;
 use crate::gauges;
+use crate::published;
 use crate::record::DecisionRecord;
 use crate::views::VariantView;
 use collect::SourceHealth;
 use parking_lot::Mutex;
+use publish::Published;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Most decisions that are remembered.
@@ -23,13 +26,14 @@ struct Shared {
     changed: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     leads: bool,
     leader: String,
     configmaps: Vec<ConfigMapRecord>,
     decisions: VecDeque<DecisionRecord>,
     variants: Vec<VariantView>,
+    published: Arc<[Published]>,
     sources: BTreeMap<&'static str, SourceHealth>,
     /// Changes carried out, by what `wva_replica_scaling_total` is labelled with.
     scalings: BTreeMap<Scaling, u64>,
@@ -65,7 +69,19 @@ pub(crate) struct Pass {
 impl Handle {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Shared {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                leads: false,
+                leader: String::new(),
+                configmaps: Vec::new(),
+                decisions: VecDeque::new(),
+                variants: Vec::new(),
+                published: Vec::new().into(),
+                sources: BTreeMap::new(),
+                scalings: BTreeMap::new(),
+                passes: 0,
+                pass_micros: 0,
+                write_failures: 0,
+            }),
             changed: watch::Sender::new(0),
         }))
     }
@@ -106,6 +122,11 @@ impl Handle {
     #[must_use]
     pub fn ready(&self) -> bool {
         self.0.state.lock().passes > 0
+    }
+
+    /// The variants as the last pass published them.
+    pub(crate) fn published(&self) -> Arc<[Published]> {
+        self.0.state.lock().published.clone()
     }
 
     /// Changes its number after every pass.
@@ -149,6 +170,7 @@ impl Handle {
                 .any(|view| view.name == scaling.variant && view.namespace == scaling.namespace)
         };
         state.scalings.retain(|scaling, _| lives(scaling));
+        state.published = published::next(&state.published, &pass.variants, pass.leads, Instant::now());
         state.variants = pass.variants;
         state.leads = pass.leads;
         state.leader = pass.leader;

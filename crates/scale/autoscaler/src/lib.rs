@@ -20,6 +20,7 @@ mod handle;
 mod lease;
 mod ledger;
 mod metrics_server;
+mod published;
 mod record;
 mod selector;
 mod settings;
@@ -56,6 +57,9 @@ pub enum Actuator {
     Direct,
     /// Only publishes the gauges; HPA or KEDA scale by them.
     Gauge,
+    /// Publishes the gauges for an HPA, and sets replicas itself to and from
+    /// zero: an HPA keeps at least one, and leaves a target at zero alone.
+    Hpa,
 }
 
 /// What the autoscaler is to do.
