@@ -17,7 +17,7 @@ pub use book::{Book, ConfigMapRecord, Kind, ModelConfig, Names};
 pub use classes::{Classes, ServiceLevel, parse as parse_classes};
 pub use costs::{Costs, parse as parse_costs};
 pub use fields::{ConfigError, duration};
-pub use process::{LogLevel, Process, ProcessError, Prometheus, address};
+pub use process::{LogLevel, Process, ProcessError, Prometheus, Publishing, address};
 pub use saturation::{Analyzer, Saturation, parse as parse_saturation};
 pub(crate) use watch::ConfigMaps;
 pub use zero::{Zero, parse as parse_zero};
