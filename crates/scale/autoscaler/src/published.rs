@@ -79,6 +79,7 @@ fn active(view: &VariantView) -> bool {
 mod tests {
     use super::*;
     use crate::gauges::tests::view;
+    use crate::handle::Pass;
     use std::time::Duration;
 
     fn wanting(name: &str, desired: Option<u32>) -> VariantView {
@@ -162,5 +163,45 @@ mod tests {
             };
             assert_eq!(active(&view), expected, "{view:?}");
         }
+    }
+
+    fn pass(leads: bool, variants: Vec<VariantView>) -> Pass {
+        Pass {
+            leads,
+            leader: String::new(),
+            configmaps: Vec::new(),
+            variants,
+            records: Vec::new(),
+            scalings: Vec::new(),
+            sources: std::collections::BTreeMap::new(),
+            took_micros: 0,
+            write_failures: 0,
+        }
+    }
+
+    #[test]
+    fn a_pass_is_read_by_the_gauge_and_by_external_metrics_in_the_moment_it_is_told() {
+        let handle = Handle::new();
+        let external = publish::InProcess::new(Arc::new(handle.clone()), Duration::from_secs(60));
+        let wanted = || -> Vec<i64> {
+            let series = external.series("shop", "wva_desired_replicas");
+            series.into_iter().map(|(_, milli)| milli).collect()
+        };
+        let mut changed = Decisions::changed(&handle);
+        assert_eq!(wanted(), Vec::<i64>::new());
+        for (desired, milli) in [(0, 0), (1, 1000), (1, 1000)] {
+            handle.publish(pass(true, vec![wanting("a", Some(desired))]));
+            assert!(changed.has_changed().unwrap(), "renewals are told too");
+            changed.borrow_and_update();
+            assert_eq!(wanted(), [milli]);
+            assert_eq!(Decisions::variants(&handle)[0].active, desired > 0);
+        }
+        assert!(
+            handle
+                .metrics_text()
+                .contains("wva_desired_replicas{variant_name=\"a\"")
+        );
+        handle.publish(pass(false, vec![wanting("a", Some(1))]));
+        assert_eq!(wanted(), Vec::<i64>::new(), "it leads no more");
     }
 }

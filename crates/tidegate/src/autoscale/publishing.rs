@@ -349,4 +349,60 @@ mod tests {
             "{error}"
         );
     }
+
+    const DEPLOYMENT: &str = include_str!("../../../../deploy/autoscaler/3-deployment.yaml");
+    const SETTINGS: &str = include_str!("../../../../deploy/external-metrics/1-settings.yaml");
+    const SERVICES: [&str; 2] = [
+        include_str!("../../../../deploy/external-metrics/2-service.yaml"),
+        include_str!("../../../../deploy/external-metrics/3-apiservice.yaml"),
+    ];
+
+    fn yaml(text: &str) -> serde_json::Value {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_manifests_say_what_the_program_understands() {
+        let deployment = yaml(DEPLOYMENT);
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let args = container["args"].as_array().unwrap().iter().skip(1);
+        let flags: Vec<&str> = args.map(|flag| flag.as_str().unwrap()).collect();
+        let plain = read(&flags, &[]).unwrap();
+        assert!(plain.external_metrics.is_none());
+        let ports = container["ports"].as_array().unwrap();
+        let port = |name: &str| ports.iter().find(|port| port["name"] == name).unwrap()["containerPort"].as_u64();
+        assert_eq!(port("keda"), plain.keda.map(|keda| keda.listen.port().into()));
+
+        let settings = yaml(SETTINGS);
+        assert_eq!(
+            settings["metadata"]["name"],
+            container["envFrom"][0]["configMapRef"]["name"]
+        );
+        let data = settings["data"].as_object().unwrap();
+        let env: Vec<_> = data
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str().unwrap()))
+            .collect();
+        let external = read(&flags, &env).unwrap().external_metrics.unwrap();
+        assert_eq!(port("external"), Some(external.listen.port().into()));
+        let mounted = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
+        assert!(external.front_proxy.unwrap().authority.starts_with(mounted));
+    }
+
+    #[test]
+    fn the_page_registers_the_api_as_the_manifests_do() {
+        let page = include_str!("../../../../docs/scaling/hpa.md");
+        let shown: Vec<_> = page
+            .split("```yaml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next())
+            .map(yaml)
+            .collect();
+        for manifest in SERVICES.map(yaml) {
+            let same = |shown: &&serde_json::Value| shown["kind"] == manifest["kind"];
+            let shown = shown.iter().find(same).unwrap();
+            assert_eq!(shown["spec"], manifest["spec"]);
+            assert_eq!(shown["metadata"]["name"], manifest["metadata"]["name"]);
+        }
+    }
 }

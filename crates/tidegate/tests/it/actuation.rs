@@ -108,3 +108,34 @@ fn hpas_are_there_only_while_they_are_asked_for() {
     assert_eq!(count(&fleet), 0);
     fleet.interrupt();
 }
+
+#[test]
+fn the_manifest_of_the_direct_path_can_be_applied_as_it_stands() {
+    let page = include_str!("../../../../docs/scaling/direct.md");
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (manifest, _) = rest.split_once("```").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(&dir.path().join("data"), SMALL, "127.86.0.0");
+    for document in manifest.split("---\n") {
+        let object: Value = serde_saphyr::from_str(document).unwrap();
+        let path = match object["kind"].as_str().unwrap() {
+            "Deployment" => "apis/apps/v1/namespaces/default/deployments",
+            "VariantAutoscaling" => "apis/llmd.ai/v1alpha1/namespaces/default/variantautoscalings",
+            other => panic!("{other}"),
+        };
+        let url = format!(
+            "{}/{path}?dryRun=All&fieldValidation=Strict",
+            fleet.endpoint("kubernetes")
+        );
+        let (status, _, said) = http(&url, "POST", Some(&object)).unwrap();
+        assert_eq!(status, 201, "{said}");
+        let command = &object["spec"]["template"]["spec"]["containers"][0]["command"];
+        if let Some(command) = command.as_array() {
+            let words: Vec<&str> = command.iter().skip(1).map(|word| word.as_str().unwrap()).collect();
+            // It would start if it did not only say how.
+            let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+            assert!(program.args(words).arg("--help").output().unwrap().status.success());
+        }
+    }
+    fleet.interrupt();
+}
