@@ -17,7 +17,7 @@ python="$("$here/install.sh")/bin/python" || exit 1
 
 work=$(mktemp -d)
 "$TIDEGATE_BIN" up --data-dir "$work/data" --listen 127.0.0.1:0 --dashboard 127.0.0.1:0 --api 127.0.0.1:0 \
-  --gateway-admin 127.0.0.1:0 --autoscaler-admin 127.0.0.1:0 >"$work/up.log" 2>&1 &
+  --gateway-admin 127.0.0.1:0 --autoscaler-admin 127.0.0.1:0 --keda-listen 127.0.0.1:0 >"$work/up.log" 2>&1 &
 up=$!
 cleanup() {
   kill -INT "$up" 2>/dev/null

@@ -13,7 +13,7 @@ vllm=$("$here/install.sh") || exit 1
 work=$(mktemp -d)
 sed "s|VLLM\"|$vllm/venv/bin/vllm\"|; s|MODEL\"|$vllm/tiny\"|" "$here/fleet.yaml" >"$work/fleet.yaml"
 "$TIDEGATE_BIN" up --fleet "$work/fleet.yaml" --data-dir "$work/data" --listen 127.0.0.1:0 --dashboard 127.0.0.1:0 \
-  --api 127.0.0.1:0 --gateway-admin 127.0.0.1:0 --autoscaler-admin 127.0.0.1:0 >"$work/up.log" 2>&1 &
+  --api 127.0.0.1:0 --gateway-admin 127.0.0.1:0 --autoscaler-admin 127.0.0.1:0 --keda-listen 127.0.0.1:0 >"$work/up.log" 2>&1 &
 up=$!
 trap 'kill -INT $up 2>/dev/null; wait $up; rm -rf "$work"' EXIT
 until [ -s "$work/data/endpoints.json" ]; do kill -0 "$up" || { cat "$work/up.log"; exit 1; }; sleep 0.1; done

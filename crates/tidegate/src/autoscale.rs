@@ -1,5 +1,7 @@
 //! `tidegate autoscaler`: the controller as a process of its own, for a cluster.
 
+mod publishing;
+
 use crate::cli::{Actuator, Autoscaler};
 use crate::{logging, stopped_by_user};
 use anyhow::{Context, bail, ensure};
@@ -40,11 +42,14 @@ pub(crate) async fn run(args: Autoscaler) -> anyhow::Result<()> {
         SYSTEM_NAMESPACE
     };
     let config = config(&args, &process, own_namespace)?;
+    let publishing = publishing::config(&args, &process.publishing)?;
+    publishing::rehearse(&publishing).await?;
     let server = cluster.cluster_url.to_string();
     let client = kube::Client::try_from(cluster).context("the cluster's access data cannot be used")?;
     let stop = stopped_by_user();
     let identity = config.election.as_ref().map(|election| election.identity.clone());
-    let running = autoscaler::start(client, config, stop).await.map_err(named)?;
+    let running = autoscaler::start(client, config, stop.clone()).await.map_err(named)?;
+    let published = tokio::spawn(publishing::while_leading(publishing, running.handle.clone(), stop));
     tracing::info!(
         server,
         metrics = running.metrics_address.map(tracing::field::display),
@@ -53,6 +58,8 @@ pub(crate) async fn run(args: Autoscaler) -> anyhow::Result<()> {
         "started"
     );
     running.join().await;
+    // A panic has been printed where it happened; there is nothing to add.
+    let _ = published.await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -162,6 +169,7 @@ fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::
         actuator: match args.actuator {
             Actuator::Direct => autoscaler::Actuator::Direct,
             Actuator::Gauge => autoscaler::Actuator::Gauge,
+            Actuator::Hpa => autoscaler::Actuator::Hpa,
         },
         interval: args.interval.or(process.interval).unwrap_or(default.interval),
         scrape: args.pod_scrape.then(ScrapeConfig::default),

@@ -82,6 +82,9 @@ pub(crate) struct Up {
     /// Address of the autoscaler's metrics and explanations (loopback only)
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8082")]
     pub(crate) autoscaler_admin: SocketAddr,
+    /// Address of the external scaler for KEDA (loopback only)
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8083")]
+    pub(crate) keda_listen: SocketAddr,
     /// Use this control plane instead of the embedded one
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
@@ -97,6 +100,12 @@ pub(crate) struct Up {
     /// How long a variant with minReplicas 0 must have been idle before it goes to zero
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = millis)]
     pub(crate) zero_after: Duration,
+    /// Who sets replicas
+    #[arg(long, value_enum, default_value_t = UpActuator::Direct)]
+    pub(crate) actuator: UpActuator,
+    /// How often the embedded HPA controller looks; 15s is Kubernetes' default
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = millis, conflicts_with = "kubeconfig")]
+    pub(crate) hpa_sync_period: Duration,
     /// Network that replicas get their own addresses from, a /16 of 127.0.0.0/8
     #[arg(long, value_name = "IP", default_value = "127.77.0.0")]
     pub(crate) pod_network: std::net::Ipv4Addr,
@@ -117,6 +126,39 @@ pub(crate) struct Autoscaler {
     /// How decisions are carried out
     #[arg(long, value_enum, default_value_t = Actuator::Gauge)]
     pub(crate) actuator: Actuator,
+    /// Address of external.metrics.k8s.io for HPAs, by TLS; served while leading [EXTERNAL_METRICS_LISTEN; default: none]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen)]
+    pub(crate) external_metrics_listen: Option<Listen>,
+    /// Its certificate chain, PEM [EXTERNAL_METRICS_CERT; default: one is made at the start]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) external_metrics_cert: Option<PathBuf>,
+    /// The key of that certificate, PEM [EXTERNAL_METRICS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) external_metrics_key: Option<PathBuf>,
+    /// Authority of the API server's front-proxy certificate, PEM: who may ask [EXTERNAL_METRICS_CLIENT_CA]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) external_metrics_client_ca: Option<PathBuf>,
+    /// Common names allowed in that certificate [EXTERNAL_METRICS_CLIENT_NAMES; default: all of the authority's]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) external_metrics_client_names: Option<Vec<String>>,
+    /// Answer everybody who reaches the address [EXTERNAL_METRICS_ANONYMOUS; default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) external_metrics_anonymous: Option<bool>,
+    /// Address of the external scaler for KEDA, gRPC; served while leading [KEDA_LISTEN; default: none]
+    #[arg(long, value_name = "IP:PORT", value_parser = listen)]
+    pub(crate) keda_listen: Option<Listen>,
+    /// Its certificate chain, PEM; plain text without [KEDA_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keda_cert: Option<PathBuf>,
+    /// The key of that certificate, PEM [KEDA_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keda_key: Option<PathBuf>,
+    /// Authority that must have signed KEDA's certificate, PEM [KEDA_CLIENT_CA]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keda_client_ca: Option<PathBuf>,
+    /// How long a published decision holds that no pass confirms [DECISION_HOLDS_FOR; default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = autoscaler::configuration::duration)]
+    pub(crate) decision_holds_for: Option<Duration>,
     /// Namespace to look after [WATCH_NAMESPACE; default: all]
     #[arg(long, value_name = "NAME")]
     pub(crate) watch_namespace: Option<String>,
@@ -171,6 +213,17 @@ pub(crate) enum Actuator {
     Direct,
     /// Publish wva_desired_replicas and leave scaling to HPA or KEDA
     Gauge,
+    /// Publish it for an HPA, and set replicas to and from zero, which an HPA does not
+    Hpa,
+}
+
+/// Who sets replicas under `tidegate up`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum UpActuator {
+    /// Tidegate itself, through the scale subresource of each target
+    Direct,
+    /// A HorizontalPodAutoscaler for each variant, by external metrics, as on a cluster
+    Hpa,
 }
 
 /// An address to listen on, or none.

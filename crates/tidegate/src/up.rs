@@ -6,18 +6,20 @@
 mod apply;
 mod datadir;
 mod feed;
+mod hpa;
 mod screen;
 
-use crate::cli::Up;
+use crate::cli::{Up, UpActuator};
 use crate::{dashboard, fleet, logging, stopped_by_user};
 use anyhow::{Context, bail};
+use cluster::podautoscaler::{ExternalMetrics, PodAutoscalerOptions};
 use datadir::{DataDir, Endpoints};
 use feed::{Feed, Meter};
 use k8s_openapi::api::core::v1::Taint;
 use screen::{Live, Screen};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -41,12 +43,22 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
         ("--api", args.api),
         ("--gateway-admin", args.gateway_admin),
         ("--autoscaler-admin", args.autoscaler_admin),
+        ("--keda-listen", args.keda_listen),
     ] {
         if !address.ip().is_loopback() {
             bail!(
                 "{flag} {address}: it asks nobody for a password, so it listens on loopback only (127.0.0.1 or [::1])"
             );
         }
+    }
+    if args.kubeconfig.is_some() && args.actuator == UpActuator::Hpa {
+        bail!(
+            "--actuator hpa: the HPA controller of --kubeconfig cannot ask this process; on a cluster use \
+             tidegate autoscaler --external-metrics-listen, or leave it at direct"
+        );
+    }
+    if args.hpa_sync_period.is_zero() {
+        bail!("--hpa-sync-period is 0: it must be longer; 15s is Kubernetes' default");
     }
     let data = DataDir::open(&args.data_dir)?;
     let mut decisions = logging::to_file(&data.path().join("log")).context("cannot write the log")?;
@@ -57,6 +69,7 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
         ("--listen", args.listen),
         ("--gateway-admin", args.gateway_admin),
         ("--autoscaler-admin", args.autoscaler_admin),
+        ("--keda-listen", args.keda_listen),
     ] {
         drop(bind(flag, address).await?);
     }
@@ -65,7 +78,11 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     let client = plane.client.clone();
     apply::install_crds(&client).await?;
     let nodes = Nodes::start(&args, &fleet, &data, &plane)?;
-    let applied = apply::fleet(&client, &args.namespace, &fleet::objects(&fleet, &args.namespace)).await?;
+    let mut objects = fleet::objects(&fleet, &args.namespace);
+    if args.actuator == UpActuator::Hpa {
+        objects.extend(hpa::objects(&fleet, &args.namespace));
+    }
+    let applied = apply::fleet(&client, &args.namespace, &objects).await?;
 
     let gateway_stop = CancellationToken::new();
     let discovery = gateway::Discovery::Kube {
@@ -88,11 +105,21 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     )
     .await
     .map_err(|error| flagged(&error, &[("--autoscaler-admin", args.autoscaler_admin)]))?;
+    nodes.scale_by(hpa::metrics(&scaler.handle));
+    let published = publish::Config {
+        keda: Some(publish::Keda::on(args.keda_listen)),
+        stale_after: hpa::HOLDS_FOR,
+        ..publish::Config::default()
+    };
+    let published = publish::serve(published, Arc::new(scaler.handle.clone()), scaler_stop.clone())
+        .await
+        .map_err(|error| flagged(&error, &[("--keda-listen", args.keda_listen)]))?;
 
     let endpoints = Endpoints {
         gateway: format!("http://{}/v1", gateway.address),
         gateway_admin: gateway.admin_address.map(|address| format!("http://{address}")),
         autoscaler: scaler.metrics_address.map(|address| format!("http://{address}")),
+        keda: published.keda.map(|address| address.to_string()),
         dashboard: format!("http://{}", page.local_addr()?),
         kubernetes: plane.server.clone(),
         kubeconfig: plane.kubeconfig.clone(),
@@ -127,6 +154,7 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     drain(&mut screen, gateway).await;
     scaler_stop.cancel();
     scaler.join().await;
+    published.stopped().await;
     page_stop.cancel();
     if let Ok(Err(error)) = page_task.await {
         tracing::error!(%error, "the page ended");
@@ -255,7 +283,10 @@ fn scaler_config(args: &Up, gateway: &gateway::Handle) -> autoscaler::Config {
     });
     autoscaler::Config {
         namespace: Some(args.namespace.clone()),
-        actuator: autoscaler::Actuator::Direct,
+        actuator: match args.actuator {
+            UpActuator::Direct => autoscaler::Actuator::Direct,
+            UpActuator::Hpa => autoscaler::Actuator::Hpa,
+        },
         gateway: autoscaler::GatewaySource::InProcess(Arc::new(move || signals.signals())),
         wake: Some(wake),
         // The fleet has the GPUs its nodes have, and no more.
@@ -342,6 +373,8 @@ impl ControlPlane {
 struct Nodes {
     controllers_stop: CancellationToken,
     controllers: Option<JoinHandle<()>>,
+    /// What the HPA controller scales by, once there is an autoscaler.
+    metrics: Arc<OnceLock<ExternalMetrics>>,
     kubelet_stop: CancellationToken,
     kubelet: JoinHandle<()>,
 }
@@ -350,10 +383,21 @@ impl Nodes {
     fn start(args: &Up, fleet: &fleet::Fleet, data: &DataDir, plane: &ControlPlane) -> anyhow::Result<Self> {
         let own_exe = std::env::current_exe().context("cannot find this program's own file")?;
         let controllers_stop = CancellationToken::new();
+        let metrics = Arc::new(OnceLock::<ExternalMetrics>::new());
+        let later = metrics.clone();
+        let autoscaling = PodAutoscalerOptions {
+            sync_period: args.hpa_sync_period,
+            // Before there is an autoscaler there is no series, which scales nothing.
+            external_metrics: Some(Arc::new(move |namespace, metric, selector| {
+                later
+                    .get()
+                    .map_or_else(Vec::new, |metrics| metrics(namespace, metric, selector))
+            })),
+        };
         let controllers = plane.embedded.is_some().then(|| {
             let (client, stop) = (plane.client.clone(), controllers_stop.clone());
             tokio::spawn(async move {
-                if let Err(error) = cluster::run_controllers(client, stop).await {
+                if let Err(error) = cluster::run_controllers_with(client, autoscaling, stop).await {
                     tracing::error!(%error, "the controllers ended");
                 }
             })
@@ -380,9 +424,15 @@ impl Nodes {
         Ok(Self {
             controllers_stop,
             controllers,
+            metrics,
             kubelet_stop,
             kubelet,
         })
+    }
+
+    /// Gives the HPA controller its metrics; the first that are given stay.
+    fn scale_by(&self, metrics: ExternalMetrics) {
+        let _ = self.metrics.set(metrics);
     }
 
     async fn stop(self, screen: &mut Screen) {

@@ -181,6 +181,8 @@ impl<'a> Arena<'a> {
             &listen[2],
             "--autoscaler-admin",
             "127.0.0.1:0",
+            "--keda-listen",
+            "127.0.0.1:0",
         ]);
         command.args(["--pod-network", &format!("127.{}.0.0", self.octet)]);
         match &self.ground.plane {

@@ -19,7 +19,7 @@ pub use capacity::Analyzer;
 pub use classes::{Classes, ServiceLevel, parse as parse_classes};
 pub use costs::{Costs, parse as parse_costs};
 pub use fields::{ConfigError, duration};
-pub use process::{LogLevel, Process, ProcessError, Prometheus, address};
+pub use process::{LogLevel, Process, ProcessError, Prometheus, Publishing, address};
 pub use quotas::{Limits, parse as parse_limits};
 pub use saturation::{Saturation, parse as parse_saturation};
 pub(crate) use watch::ConfigMaps;

@@ -194,11 +194,11 @@ fn labels(view: &VariantView) -> Vec<(&'static str, &str)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::inventory::GpuRecord;
 
-    fn view(name: &str) -> VariantView {
+    pub(crate) fn view(name: &str) -> VariantView {
         VariantView {
             kind: "VariantAutoscaling",
             slo: None,
@@ -208,6 +208,8 @@ mod tests {
             model: "m".to_owned(),
             accelerator: Some("NVIDIA-\"L4\"".to_owned()),
             controller_instance: None,
+            target_kind: "Deployment".to_owned(),
+            target_name: name.to_owned(),
             cost: 1.0,
             min: 0,
             max: 4,

@@ -3,12 +3,15 @@
 use crate::configuration::ConfigMapRecord;
 use crate::gauges;
 use crate::inventory::InventoryRecord;
+use crate::published;
 use crate::record::DecisionRecord;
 use crate::views::VariantView;
 use collect::SourceHealth;
 use parking_lot::Mutex;
+use publish::Published;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Most decisions that are remembered.
@@ -24,13 +27,14 @@ struct Shared {
     changed: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     leads: bool,
     leader: String,
     configmaps: Vec<ConfigMapRecord>,
     decisions: VecDeque<DecisionRecord>,
     variants: Vec<VariantView>,
+    published: Arc<[Published]>,
     sources: BTreeMap<&'static str, SourceHealth>,
     gpus: InventoryRecord,
     /// Changes carried out, by what `wva_replica_scaling_total` is labelled with.
@@ -68,7 +72,20 @@ pub(crate) struct Pass {
 impl Handle {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Shared {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                leads: false,
+                leader: String::new(),
+                configmaps: Vec::new(),
+                decisions: VecDeque::new(),
+                variants: Vec::new(),
+                published: Vec::new().into(),
+                gpus: InventoryRecord::default(),
+                sources: BTreeMap::new(),
+                scalings: BTreeMap::new(),
+                passes: 0,
+                pass_micros: 0,
+                write_failures: 0,
+            }),
             changed: watch::Sender::new(0),
         }))
     }
@@ -117,6 +134,11 @@ impl Handle {
         self.0.state.lock().passes > 0
     }
 
+    /// The variants as the last pass published them.
+    pub(crate) fn published(&self) -> Arc<[Published]> {
+        self.0.state.lock().published.clone()
+    }
+
     /// Changes its number after every pass.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
@@ -156,6 +178,7 @@ impl Handle {
         let alive: BTreeSet<(String, String)> = pass.variants.iter().map(named).collect();
         let lives = |scaling: &Scaling| alive.contains(&(scaling.namespace.clone(), scaling.variant.clone()));
         state.scalings.retain(|scaling, _| lives(scaling));
+        state.published = published::next(&state.published, &pass.variants, pass.leads, Instant::now());
         state.variants = pass.variants;
         state.leads = pass.leads;
         state.leader = pass.leader;

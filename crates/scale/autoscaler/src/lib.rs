@@ -21,6 +21,7 @@ mod inventory;
 mod lease;
 mod ledger;
 mod metrics_server;
+mod published;
 mod record;
 mod replica_sources;
 mod selector;
@@ -62,6 +63,9 @@ pub enum Actuator {
     Direct,
     /// Only publishes the gauges; HPA or KEDA scale by them.
     Gauge,
+    /// Publishes the gauges for an HPA, and sets replicas itself to and from
+    /// zero: an HPA keeps at least one, and leaves a target at zero alone.
+    Hpa,
 }
 
 /// How the GPUs of the cluster limit decisions.

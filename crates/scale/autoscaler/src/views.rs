@@ -25,6 +25,10 @@ pub struct VariantView {
     pub accelerator: Option<String>,
     /// Which controller owns it, if a label says so.
     pub controller_instance: Option<String>,
+    /// Kind of what is scaled; empty if the object does not say.
+    pub target_kind: String,
+    /// Name of what is scaled; empty if the object does not say.
+    pub target_name: String,
     /// Cost of one replica per hour.
     pub cost: f64,
     /// Least replicas.

@@ -7,6 +7,7 @@ mod values;
 
 use crate::board::Board;
 use crate::front_proxy::{Admission, Peer};
+use crate::series::NAMES;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -125,7 +126,7 @@ fn admitted<B: Body>(
             format!(
                 "there is nothing at {path}; metrics are at /apis/{GROUP}/{VERSION}/namespaces/NAMESPACE/METRIC, with \
                  METRIC one of {}",
-                values::NAMES.join(", ")
+                NAMES.join(", ")
             ),
         )),
     }

@@ -16,9 +16,11 @@ mod keda;
 mod listen;
 mod quantity;
 mod selector;
+mod series;
 mod serve;
 mod tls;
 
 pub use config::{Config, ExternalMetrics, FrontProxy, Keda, KeyFiles};
 pub use decisions::{Decided, Decisions, Published, Target};
+pub use series::InProcess;
 pub use serve::{Error, Running, serve};

@@ -136,6 +136,12 @@ async fn remove_others(client: &Client, namespace: &str, wanted: &BTreeSet<(Stri
     let mut removed = 0;
     for (group, version, kind, plural) in [
         ("llmd.ai", "v1alpha1", "VariantAutoscaling", "variantautoscalings"),
+        (
+            "autoscaling",
+            "v2",
+            "HorizontalPodAutoscaler",
+            "horizontalpodautoscalers",
+        ),
         ("apps", "v1", "Deployment", "deployments"),
         ("inference.networking.k8s.io", "v1", "InferencePool", "inferencepools"),
     ] {
@@ -163,6 +169,7 @@ fn api_of(client: &Client, namespace: &str, object: &Value) -> anyhow::Result<(A
         "InferencePool" => "inferencepools",
         "VariantAutoscaling" => "variantautoscalings",
         "Deployment" => "deployments",
+        "HorizontalPodAutoscaler" => "horizontalpodautoscalers",
         _ => bail!("a fleet has no {kind}"),
     };
     let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);

@@ -26,6 +26,8 @@ pub(crate) struct Endpoints {
     pub(crate) gateway_admin: Option<String>,
     /// The autoscaler's metrics and explanations.
     pub(crate) autoscaler: Option<String>,
+    /// The external scaler for KEDA, gRPC, `IP:PORT`.
+    pub(crate) keda: Option<String>,
     /// The page.
     pub(crate) dashboard: String,
     /// The Kubernetes API.

@@ -83,12 +83,13 @@ fn an_autoscaler_that_cannot_start_says_what_to_change() {
     }
 }
 
-const FLAGS: [&str; 5] = [
+const FLAGS: [&str; 6] = [
     "--listen",
     "--dashboard",
     "--api",
     "--gateway-admin",
     "--autoscaler-admin",
+    "--keda-listen",
 ];
 
 #[test]

@@ -30,6 +30,11 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts `tidegate up` with the data folder `data` and the fleet `yaml`.
     pub(crate) fn start(data: &Path, yaml: &str, network: &str) -> Self {
+        Self::start_with(data, yaml, network, &[])
+    }
+
+    /// The same with further flags.
+    pub(crate) fn start_with(data: &Path, yaml: &str, network: &str, flags: &[&str]) -> Self {
         std::fs::create_dir_all(data).unwrap();
         let file = data.with_extension("yaml");
         std::fs::write(&file, yaml).unwrap();
@@ -46,10 +51,12 @@ impl Fleet {
             "--api",
             "--gateway-admin",
             "--autoscaler-admin",
+            "--keda-listen",
         ] {
             command.args([flag, "127.0.0.1:0"]);
         }
         command
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod actuation;
 mod command_line;
 mod fleet;
 mod house;

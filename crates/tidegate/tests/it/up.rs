@@ -39,7 +39,7 @@ fn ask(fleet: &Fleet, stream: bool) -> (u16, String, String) {
     .unwrap()
 }
 
-fn objects(fleet: &Fleet, path: &str) -> Vec<Value> {
+pub(crate) fn objects(fleet: &Fleet, path: &str) -> Vec<Value> {
     let (status, _, body) = http(&format!("{}{path}", fleet.endpoint("kubernetes")), "GET", None).unwrap();
     assert_eq!(status, 200, "{path}: {body}");
     let list: Value = serde_json::from_str(body[body.find('{').unwrap()..=body.rfind('}').unwrap()].trim()).unwrap();

@@ -55,10 +55,39 @@ pub struct Process {
     pub saturation_config_map: Option<String>,
     /// `WVA_NODE_SELECTOR`: the nodes whose GPUs count.
     pub node_selector: Option<NodeSelector>,
+    /// `EXTERNAL_METRICS_*`, `KEDA_*` and `DECISION_HOLDS_FOR`.
+    pub publishing: Publishing,
     /// `LOG_LEVEL`, or the predecessor's number `V`.
     pub log_level: Option<LogLevel>,
     /// `PROMETHEUS_*`.
     pub prometheus: Prometheus,
+}
+
+/// Where decisions are published for HPA and KEDA.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Publishing {
+    /// `EXTERNAL_METRICS_LISTEN`; `Some(None)` is off.
+    pub external_listen: Option<Option<SocketAddr>>,
+    /// `EXTERNAL_METRICS_CERT`.
+    pub external_cert: Option<PathBuf>,
+    /// `EXTERNAL_METRICS_KEY`.
+    pub external_key: Option<PathBuf>,
+    /// `EXTERNAL_METRICS_CLIENT_CA`.
+    pub external_client_ca: Option<PathBuf>,
+    /// `EXTERNAL_METRICS_CLIENT_NAMES`, separated by commas.
+    pub external_client_names: Option<Vec<String>>,
+    /// `EXTERNAL_METRICS_ANONYMOUS`.
+    pub external_anonymous: Option<bool>,
+    /// `KEDA_LISTEN`; `Some(None)` is off.
+    pub keda_listen: Option<Option<SocketAddr>>,
+    /// `KEDA_CERT`.
+    pub keda_cert: Option<PathBuf>,
+    /// `KEDA_KEY`.
+    pub keda_key: Option<PathBuf>,
+    /// `KEDA_CLIENT_CA`.
+    pub keda_client_ca: Option<PathBuf>,
+    /// `DECISION_HOLDS_FOR`.
+    pub holds_for: Option<Duration>,
 }
 
 /// How much is logged.
@@ -271,6 +300,21 @@ impl Process {
             pod_namespace: from.string("POD_NAMESPACE"),
             saturation_config_map: from.string("SATURATION_CONFIG_MAP_NAME"),
             node_selector: from.read("WVA_NODE_SELECTOR", str::parse)?,
+            publishing: Publishing {
+                external_listen: from.read("EXTERNAL_METRICS_LISTEN", address)?,
+                external_cert: from.path("EXTERNAL_METRICS_CERT"),
+                external_key: from.path("EXTERNAL_METRICS_KEY"),
+                external_client_ca: from.path("EXTERNAL_METRICS_CLIENT_CA"),
+                external_client_names: from
+                    .string("EXTERNAL_METRICS_CLIENT_NAMES")
+                    .map(|names| names.split(',').map(|name| name.trim().to_owned()).collect()),
+                external_anonymous: from.switch("EXTERNAL_METRICS_ANONYMOUS")?,
+                keda_listen: from.read("KEDA_LISTEN", address)?,
+                keda_cert: from.path("KEDA_CERT"),
+                keda_key: from.path("KEDA_KEY"),
+                keda_client_ca: from.path("KEDA_CLIENT_CA"),
+                holds_for: from.time("DECISION_HOLDS_FOR")?,
+            },
             log_level: match from.read("LOG_LEVEL", log_level)? {
                 None => from.read("V", verbosity)?,
                 level => level,

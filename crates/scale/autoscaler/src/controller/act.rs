@@ -21,7 +21,7 @@ impl Controller {
             let id = variant.uid.clone();
             match (self.way(variant, decided), &variant.target_key) {
                 _ if decided.from == decided.to => drop(acted.insert(id, Acted::Done)),
-                (Actuator::Gauge, _) => drop(acted.insert(id, Acted::Published)),
+                (Actuator::Gauge | Actuator::Hpa, _) => drop(acted.insert(id, Acted::Published)),
                 (Actuator::Direct, Some(key)) => match self.scales.api(key).await {
                     Ok(api) => {
                         let seen = variant.target.as_ref().map(Target::seen).unwrap_or_default();
@@ -50,7 +50,10 @@ impl Controller {
     fn way(&self, variant: &Variant, decided: &VariantDecision) -> Actuator {
         let may_be_zero = variant.settings.as_ref().is_some_and(|settings| settings.min == 0);
         match variant.subject {
-            Subject::VariantAutoscaling => self.config.actuator,
+            Subject::VariantAutoscaling => match self.config.actuator {
+                Actuator::Hpa if may_be_zero && (decided.from == 0 || decided.to == 0) => Actuator::Direct,
+                actuator => actuator,
+            },
             Subject::HorizontalPodAutoscaler if decided.from == 0 && may_be_zero => Actuator::Direct,
             Subject::HorizontalPodAutoscaler | Subject::ScaledObject => Actuator::Gauge,
         }

@@ -142,6 +142,16 @@ impl Controller {
             model: settings.map(|settings| settings.model.clone()).unwrap_or_default(),
             accelerator: variant.accelerator.clone(),
             controller_instance: variant.instance.clone(),
+            target_kind: variant
+                .target_key
+                .as_ref()
+                .map(|key| key.kind.clone())
+                .unwrap_or_default(),
+            target_name: variant
+                .target_key
+                .as_ref()
+                .map(|key| key.name.clone())
+                .unwrap_or_default(),
             cost: settings.map_or(0.0, |settings| settings.cost),
             min: settings.map_or(0, |settings| settings.min),
             max: settings.map_or(0, |settings| settings.max),

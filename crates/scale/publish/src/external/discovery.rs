@@ -1,7 +1,7 @@
 //! What the aggregation layer and clients ask to learn what is served.
 
-use super::values::NAMES;
 use super::{GROUP, VERSION};
+use crate::series::NAMES;
 use serde_json::{Value, json};
 
 /// The answer at a path without a trailing slash, if it is one of discovery.

@@ -243,5 +243,5 @@ fn metrics_are_spelled_as_the_gauges_are() {
         api::names::CURRENT_REPLICAS_METRIC,
         api::names::DESIRED_RATIO_METRIC,
     ];
-    assert_eq!(super::values::NAMES, gauges);
+    assert_eq!(NAMES, gauges);
 }

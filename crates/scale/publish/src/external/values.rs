@@ -5,34 +5,10 @@ use crate::board::Board;
 use crate::decisions::{Decided, Published};
 use crate::quantity::quantity;
 use crate::selector::Selector;
+use crate::series::{NAMES, label, labels, value};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use std::time::{Instant, SystemTime};
-
-/// Replicas wanted for a variant.
-const DESIRED: &str = "wva_desired_replicas";
-/// Replicas a variant has.
-const CURRENT: &str = "wva_current_replicas";
-/// Wanted over current replicas; the wanted ones if there are none.
-const RATIO: &str = "wva_desired_ratio";
-
-/// Metrics served, by the names that they have as gauges.
-pub(crate) const NAMES: [&str; 3] = [DESIRED, CURRENT, RATIO];
-
-/// The label value where the accelerator is not known, as in the gauges.
-const UNKNOWN: &str = "unknown";
-
-/// Labels in the order in which they are written.
-const LABELS: [&str; 6] = [
-    "variant_name",
-    "namespace",
-    // What Prometheus makes of a sample's own label `namespace`: a selector
-    // written for an adapter in front of Prometheus keeps working.
-    "exported_namespace",
-    "accelerator_type",
-    "controller_instance",
-    "model_name",
-];
 
 /// The values of a metric in a namespace for the variants selected by `query`.
 ///
@@ -106,32 +82,6 @@ fn selector(query: &str) -> Result<Selector, String> {
     Ok(selector.unwrap_or_default())
 }
 
-fn label<'a>(variant: &'a Published, name: &str) -> Option<&'a str> {
-    match name {
-        "variant_name" => Some(&variant.name),
-        "namespace" | "exported_namespace" => Some(&variant.namespace),
-        "accelerator_type" => Some(variant.accelerator.as_deref().unwrap_or(UNKNOWN)),
-        "controller_instance" => variant.controller_instance.as_deref(),
-        "model_name" => Some(&variant.model),
-        _ => None,
-    }
-}
-
-fn value(metric: &str, variant: &Published, decided: Decided) -> Option<f64> {
-    let desired = f64::from(decided.replicas);
-    match metric {
-        DESIRED => Some(desired),
-        CURRENT => variant.current.map(f64::from),
-        _ => variant.current.map(|current| {
-            if current == 0 {
-                desired
-            } else {
-                desired / f64::from(current)
-            }
-        }),
-    }
-}
-
 /// The time of a decision by the clock on the wall, in whole seconds.
 fn at(decided: Decided, now: Instant, wall: SystemTime) -> String {
     let age = now.saturating_duration_since(decided.at);
@@ -143,9 +93,8 @@ fn at(decided: Decided, now: Instant, wall: SystemTime) -> String {
 }
 
 fn item(metric: &str, variant: &Published, value: &str, timestamp: &str) -> Value {
-    let labels: Map<String, Value> = LABELS
-        .iter()
-        .filter_map(|name| Some(((*name).to_owned(), label(variant, name)?.into())))
+    let labels: Map<String, Value> = labels(variant)
+        .map(|(name, value)| (name.to_owned(), value.into()))
         .collect();
     json!({ "metricName": metric, "metricLabels": labels, "timestamp": timestamp, "value": value })
 }
