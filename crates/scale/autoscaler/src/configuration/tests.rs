@@ -60,8 +60,8 @@ fn token_thresholds_have_defaults_before_they_are_checked() {
     let read = parse_saturation("s/c", &data(&[("default", "analyzerName: saturation")])).unwrap();
     assert_eq!(read.default.analyzer, Analyzer::Tokens);
     let text = "analyzerName: \"\"\nscaleUpThreshold: 0.9\nscaleDownBoundary: 0.6";
-    let read = parse_saturation("s/c", &data(&[("default", text)])).unwrap();
-    let policy = read.default.applied_to(&Policy::default());
+    let named = parse_saturation("s/c", &data(&[("default", text)])).unwrap();
+    let policy = named.default.applied_to(&Policy::default());
     let acts = (policy.analyzer, policy.scale_up_threshold, policy.scale_down_boundary);
     assert_eq!(acts, (Analyzer::Percent, 0.9, 0.6));
     assert_eq!(
