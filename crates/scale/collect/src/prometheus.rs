@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use recorded::Recording;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -61,6 +62,8 @@ struct Shared {
     clock: Clock,
     client: Client,
     models: Mutex<BTreeMap<TrackedModel, Tracked>>,
+    /// Numbers what is tracked: an answer to an older question is no answer.
+    generations: AtomicU64,
     changed: Notify,
     counters: Counters,
 }
@@ -74,10 +77,14 @@ struct Tracked {
     /// The newest sample, and the time between two scrapes.
     newest: Option<Instant>,
     scrape_interval: Option<Duration>,
-    answered_at: Option<Instant>,
+    /// The ways of looking that found something; all are tried when `search` is due.
+    ways: Vec<usize>,
+    search: Instant,
     due: Instant,
     asking: bool,
     failures: u32,
+    /// Answers in a row without anything new.
+    in_vain: u32,
     generation: u64,
 }
 
@@ -101,6 +108,7 @@ impl PrometheusSource {
             clock,
             client,
             models: Mutex::default(),
+            generations: AtomicU64::new(0),
             changed: Notify::new(),
             counters: Counters::default(),
         });
@@ -122,19 +130,28 @@ impl PrometheusSource {
         }
         let now = self.shared.clock.now();
         let mut models = self.shared.models.lock();
-        let generation = models.values().map(|tracked| tracked.generation).max().unwrap_or(0) + 1;
+        let next_generation = || self.shared.generations.fetch_add(1, Relaxed) + 1;
         models.retain(|key, _| wanted.contains_key(key));
         let mut changed = false;
         for (key, endpoints) in wanted {
             let tracked = models.entry(key).or_insert_with(|| {
                 changed = true;
-                Tracked::new(now, generation)
+                Tracked::new(now, next_generation())
             });
             if tracked.endpoints != endpoints {
+                // A Pod of the same name at another address is another Pod.
+                let of = |endpoints: &[Endpoint], pod: &str| endpoints.iter().find(|e| e.pod == pod).cloned();
+                let before = std::mem::replace(&mut tracked.endpoints, endpoints);
+                let after = &tracked.endpoints;
                 tracked
                     .replicas
-                    .retain(|pod, _| endpoints.iter().any(|endpoint| endpoint.pod == *pod));
-                tracked.endpoints = endpoints;
+                    .retain(|pod, _| of(after, pod).is_some() && of(after, pod) == of(&before, pod));
+                tracked.generation = next_generation();
+                tracked.asking = false;
+                tracked.in_vain = 0;
+                tracked.search = now;
+                tracked.due = now;
+                changed = true;
             }
         }
         drop(models);
@@ -181,10 +198,12 @@ impl Tracked {
             availability: Availability::new(Found::MetricsMissing, "Prometheus has not been asked yet"),
             newest: None,
             scrape_interval: None,
-            answered_at: None,
+            ways: Vec::new(),
+            search: now,
             due: now,
             asking: false,
             failures: 0,
+            in_vain: 0,
             generation,
         }
     }
@@ -216,11 +235,11 @@ async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let mut asking = JoinSet::new();
     loop {
         let (due, next) = take_due(&shared);
-        for (key, endpoints, generation) in due {
+        for (key, endpoints, ways, generation) in due {
             let (shared, permits) = (shared.clone(), permits.clone());
             asking.spawn(async move {
                 let Ok(_permit) = permits.acquire().await else { return };
-                ask(&shared, &key, &endpoints, generation).await;
+                ask(&shared, &key, &endpoints, ways.as_deref(), generation).await;
             });
         }
         tokio::select! {
@@ -232,7 +251,7 @@ async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-type Due = (TrackedModel, Vec<Endpoint>, u64);
+type Due = (TrackedModel, Vec<Endpoint>, Option<Vec<usize>>, u64);
 
 /// The models to ask for now, marked as being asked for, and the time until the next.
 fn take_due(shared: &Shared) -> (Vec<Due>, Duration) {
@@ -242,7 +261,8 @@ fn take_due(shared: &Shared) -> (Vec<Due>, Duration) {
     for (key, tracked) in shared.models.lock().iter_mut().filter(|(_, tracked)| !tracked.asking) {
         if tracked.due <= now {
             tracked.asking = true;
-            due.push((key.clone(), tracked.endpoints.clone(), tracked.generation));
+            let ways = (now < tracked.search && !tracked.ways.is_empty()).then(|| tracked.ways.clone());
+            due.push((key.clone(), tracked.endpoints.clone(), ways, tracked.generation));
         } else {
             next = next.min(tracked.due.since(now));
         }
@@ -250,9 +270,11 @@ fn take_due(shared: &Shared) -> (Vec<Due>, Duration) {
     (due, next.max(Duration::from_millis(10)))
 }
 
-async fn ask(shared: &Shared, key: &TrackedModel, endpoints: &[Endpoint], generation: u64) {
+/// Asks for a model in the `ways` that found something before, or in all.
+async fn ask(shared: &Shared, key: &TrackedModel, endpoints: &[Endpoint], ways: Option<&[usize]>, generation: u64) {
+    let search = ways.is_none();
     let asked_at = shared.clock.now();
-    let answer = questions(shared, key, endpoints).await;
+    let answer = questions(shared, key, endpoints, ways).await;
     let now = shared.clock.now();
     match &answer {
         Ok(recording) => shared.counters.answered(now.since(asked_at), recording.bytes),
@@ -274,8 +296,17 @@ async fn ask(shared: &Shared, key: &TrackedModel, endpoints: &[Endpoint], genera
     match answer {
         Ok(recording) => {
             tracked.failures = 0;
+            let before = tracked.newest;
+            if search {
+                tracked.search = now + shared.config.fetch_interval;
+                tracked.ways.clone_from(&recording.ways);
+            }
             tracked.take_in(recording, key, shared.config.window, now);
-            tracked.answered_at = Some(now);
+            tracked.in_vain = if tracked.newest > before {
+                0
+            } else {
+                tracked.in_vain.saturating_add(1)
+            };
             tracked.due = next_question(tracked, &shared.config, now);
         }
         Err(why) => {
@@ -290,9 +321,14 @@ async fn ask(shared: &Shared, key: &TrackedModel, endpoints: &[Endpoint], genera
     }
 }
 
-/// Right after the next scrape, as far as one can tell when that is.
+/// Right after the next scrape, as far as one can tell when that is. Where
+/// nothing new came, the next question waits twice as long each time.
 fn next_question(tracked: &Tracked, config: &PrometheusConfig, now: Instant) -> Instant {
     let latest = now + config.fetch_interval;
+    if tracked.in_vain > 1 {
+        let pause = SHORTEST * 2_u32.saturating_pow(tracked.in_vain.min(12) - 1);
+        return (now + pause).min(latest);
+    }
     let (Some(newest), Some(interval)) = (tracked.newest, tracked.scrape_interval) else {
         return latest.min(now + SHORTEST * 2);
     };
@@ -302,9 +338,17 @@ fn next_question(tracked: &Tracked, config: &PrometheusConfig, now: Instant) -> 
 
 /// Asks for a model; for replicas that are not found so, without its namespace
 /// and then by their Pods, where labels were renamed on the way into Prometheus.
-async fn questions(shared: &Shared, key: &TrackedModel, endpoints: &[Endpoint]) -> Result<Recording, String> {
+async fn questions(
+    shared: &Shared,
+    key: &TrackedModel,
+    endpoints: &[Endpoint],
+    ways: Option<&[usize]>,
+) -> Result<Recording, String> {
     let mut all = Recording::default();
-    for matchers in query::matchers(key, endpoints) {
+    for (way, matchers) in query::matchers(key, endpoints).into_iter().enumerate() {
+        if ways.is_some_and(|ways| !ways.contains(&way)) {
+            continue;
+        }
         let sought: Vec<Endpoint> = endpoints
             .iter()
             .filter(|endpoint| !all.pages.contains_key(&endpoint.pod))
@@ -323,6 +367,7 @@ async fn questions(shared: &Shared, key: &TrackedModel, endpoints: &[Endpoint]) 
         all.bytes += info.bytes;
         found = found.with_info(&info.series, &sought).shifted(shared.skew(&answer));
         all.pages.append(&mut found.pages);
+        all.ways.push(way);
     }
     Ok(all)
 }
@@ -359,6 +404,8 @@ impl Tracked {
             self.availability = Availability::new(Found::MetricsMissing, query::nothing_found(key, &elsewhere));
             return;
         }
+        let mut unreadable = None;
+        let mut readable = 0_usize;
         for (pod, pages) in &pages {
             let replica = self.replicas.entry(pod.clone()).or_insert_with(|| Replica {
                 past: Past::new(Source::Prometheus, window, now),
@@ -370,12 +417,22 @@ impl Tracked {
                     Err(why) => replica.past.fail(why, *at),
                 }
             }
+            match &replica.past.signals.error {
+                None => readable += 1,
+                Some(why) => unreadable = Some(why.clone()),
+            }
             if let Some((newest, _)) = pages.last() {
                 replica.newest = replica.newest.max(*newest);
             }
         }
         self.scrape_interval = recorded::interval(&pages).or(self.scrape_interval);
         self.newest = pages.values().filter_map(|pages| pages.last()).map(|(at, _)| *at).max();
+        if let (0, Some(why)) = (readable, unreadable) {
+            let message =
+                format!("Prometheus has samples of the replicas, and what tells their load is not among them: {why}");
+            self.availability = Availability::new(Found::MetricsMissing, message);
+            return;
+        }
         let silent: Vec<&str> = self
             .endpoints
             .iter()

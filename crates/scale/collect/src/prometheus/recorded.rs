@@ -58,6 +58,8 @@ pub(super) struct Recording {
     pub(super) bytes: usize,
     /// Where there are such series of Pods that are not asked for.
     pub(super) elsewhere: Vec<String>,
+    /// Which ways of looking found something, by their place in [`super::query::matchers`].
+    pub(super) ways: Vec<usize>,
 }
 
 impl Recording {
@@ -142,13 +144,19 @@ impl Recording {
 }
 
 /// The Pod of a series: by its label, else by the address that was scraped.
+/// Pods of two namespaces may have one name (those of StatefulSets do), so a
+/// series that says it is of another namespace counts by its address alone.
 fn pod_of<'a>(series: &Series, endpoints: &'a [Endpoint]) -> Option<&'a str> {
     let label = |name: &str| series.labels.get(name).map(String::as_str);
     let by_name = ["pod", "pod_name", "exported_pod"]
         .into_iter()
         .filter_map(label)
         .find_map(|name| {
-            let of_name = |endpoint: &&Endpoint| endpoint.pod.rsplit('/').next() == Some(name);
+            let namespace = label("exported_namespace").or_else(|| label("namespace"));
+            let of_name = |endpoint: &&Endpoint| match endpoint.pod.split_once('/') {
+                Some((here, pod)) => pod == name && namespace.is_none_or(|said| said == here),
+                None => endpoint.pod == name,
+            };
             endpoints.iter().find(of_name)
         });
     let by_address = || {
@@ -260,6 +268,29 @@ mod tests {
         let (at, page) = recording.pages["n/a"].last().unwrap();
         let read = families::read(&page.as_page(), Some("m")).unwrap();
         assert_eq!((*at, read.running), (Instant::from_secs(21), Ok(2.0)));
+    }
+
+    #[test]
+    fn a_pod_of_that_name_in_another_namespace_is_another_pod() {
+        let endpoints = [endpoint("n/llama-0", "10.0.0.1")];
+        let of = |labels: &[(&str, &str)]| {
+            let all = [series("vllm:num_requests_running", labels, &[(10, 1.0)])];
+            !Recording::of(&all, &endpoints, &mut Vec::new()).pages.is_empty()
+        };
+        assert!(of(&[("pod", "llama-0"), ("namespace", "n")]));
+        assert!(of(&[("pod", "llama-0")]));
+        assert!(!of(&[("pod", "llama-0"), ("namespace", "other")]));
+        // The namespace of the scrape job, and the Pod's own under another name.
+        assert!(of(&[
+            ("pod", "llama-0"),
+            ("namespace", "monitoring"),
+            ("exported_namespace", "n")
+        ]));
+        assert!(of(&[
+            ("pod", "x"),
+            ("namespace", "monitoring"),
+            ("instance", "10.0.0.1:8000")
+        ]));
     }
 
     #[test]

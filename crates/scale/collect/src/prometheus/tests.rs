@@ -321,6 +321,13 @@ fn the_next_question_comes_right_after_the_next_scrape() {
     );
     tracked.newest = Some(now - Duration::from_secs(30));
     assert_eq!(next_question(&tracked, &config, now), now + SHORTEST, "overdue");
+    tracked.in_vain = 3;
+    assert_eq!(
+        next_question(&tracked, &config, now),
+        now + SHORTEST * 4,
+        "nothing new came"
+    );
+    tracked.in_vain = 0;
     tracked.newest = Some(now);
     tracked.scrape_interval = Some(Duration::from_secs(60));
     assert_eq!(
