@@ -132,10 +132,10 @@ pub(crate) struct Autoscaler {
     /// Its certificate chain, PEM [EXTERNAL_METRICS_CERT; default: one is made at the start]
     #[arg(long, value_name = "FILE")]
     pub(crate) external_metrics_cert: Option<PathBuf>,
-    /// The key of that certificate, PEM [EXTERNAL_METRICS_KEY]
+    /// The key of that certificate, PEM (EXTERNAL_METRICS_KEY)
     #[arg(long, value_name = "FILE")]
     pub(crate) external_metrics_key: Option<PathBuf>,
-    /// Authority of the API server's front-proxy certificate, PEM: who may ask [EXTERNAL_METRICS_CLIENT_CA]
+    /// Authority of the API server's front-proxy certificate, PEM: who may ask (EXTERNAL_METRICS_CLIENT_CA)
     #[arg(long, value_name = "FILE")]
     pub(crate) external_metrics_client_ca: Option<PathBuf>,
     /// Common names allowed in that certificate [EXTERNAL_METRICS_CLIENT_NAMES; default: all of the authority's]
@@ -147,13 +147,13 @@ pub(crate) struct Autoscaler {
     /// Address of the external scaler for KEDA, gRPC; served while leading [KEDA_LISTEN; default: none]
     #[arg(long, value_name = "IP:PORT", value_parser = listen)]
     pub(crate) keda_listen: Option<Listen>,
-    /// Its certificate chain, PEM; plain text without [KEDA_CERT]
+    /// Its certificate chain, PEM; plain text without (KEDA_CERT)
     #[arg(long, value_name = "FILE")]
     pub(crate) keda_cert: Option<PathBuf>,
-    /// The key of that certificate, PEM [KEDA_KEY]
+    /// The key of that certificate, PEM (KEDA_KEY)
     #[arg(long, value_name = "FILE")]
     pub(crate) keda_key: Option<PathBuf>,
-    /// Authority that must have signed KEDA's certificate, PEM [KEDA_CLIENT_CA]
+    /// Authority that must have signed KEDA's certificate, PEM (KEDA_CLIENT_CA)
     #[arg(long, value_name = "FILE")]
     pub(crate) keda_client_ca: Option<PathBuf>,
     /// How long a published decision holds that no pass confirms [DECISION_HOLDS_FOR; default: 60s]
@@ -165,7 +165,7 @@ pub(crate) struct Autoscaler {
     /// Namespace of the Lease and of the ConfigMaps that hold everywhere [POD_NAMESPACE; default: its own]
     #[arg(long, value_name = "NAME")]
     pub(crate) system_namespace: Option<String>,
-    /// Look after objects labelled with this shard only [CONTROLLER_INSTANCE]
+    /// Look after objects labelled with this shard only (CONTROLLER_INSTANCE)
     #[arg(long, value_name = "NAME")]
     pub(crate) controller_instance: Option<String>,
     /// Act only while holding the Lease [LEADER_ELECT; default: false]
