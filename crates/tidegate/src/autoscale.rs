@@ -170,6 +170,7 @@ fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::
             Actuator::Direct => autoscaler::Actuator::Direct,
             Actuator::Gauge => autoscaler::Actuator::Gauge,
             Actuator::Hpa => autoscaler::Actuator::Hpa,
+            Actuator::Observe => autoscaler::Actuator::Observe,
         },
         interval: args.interval.or(process.interval).unwrap_or(default.interval),
         scrape: args.pod_scrape.then(ScrapeConfig::default),

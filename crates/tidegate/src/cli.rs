@@ -215,6 +215,8 @@ pub(crate) enum Actuator {
     Gauge,
     /// Publish it for an HPA, and set replicas to and from zero, which an HPA does not
     Hpa,
+    /// Decide and explain, and touch nothing: to see what it would do beside what does it today
+    Observe,
 }
 
 /// Who sets replicas under `tidegate up`.
@@ -224,6 +226,8 @@ pub(crate) enum UpActuator {
     Direct,
     /// A HorizontalPodAutoscaler for each variant, by external metrics, as on a cluster
     Hpa,
+    /// Nobody here: another autoscaler does, or you by kubectl scale; the page shows what Tidegate would decide
+    Observe,
 }
 
 /// An address to listen on, or none.

@@ -286,6 +286,7 @@ fn scaler_config(args: &Up, gateway: &gateway::Handle) -> autoscaler::Config {
         actuator: match args.actuator {
             UpActuator::Direct => autoscaler::Actuator::Direct,
             UpActuator::Hpa => autoscaler::Actuator::Hpa,
+            UpActuator::Observe => autoscaler::Actuator::Observe,
         },
         gateway: autoscaler::GatewaySource::InProcess(Arc::new(move || signals.signals())),
         wake: Some(wake),

@@ -39,7 +39,9 @@ pub(crate) async fn answer(question: Why) -> anyhow::Result<()> {
         .collect();
     match found[..] {
         [view] => {
-            if leader["leads"] == false {
+            if leader["observes"] == true {
+                print("It observes (--actuator observe) and sets nothing: this is what it would decide.\n\n")?;
+            } else if leader["leads"] == false {
                 let who = Some(text(&leader, "leader")).filter(|who| !who.is_empty());
                 let who = who.unwrap_or("nobody yet");
                 print(&format!("Not the leader ({who} is): this is what it would decide.\n\n"))?;

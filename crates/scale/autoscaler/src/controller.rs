@@ -10,7 +10,7 @@ use crate::survey::{self, LastGood, Sources, Variant};
 use crate::target::{ScaleError, Scales};
 use crate::world::World;
 use crate::writer::Writer;
-use crate::{Config, Handle};
+use crate::{Actuator, Config, Handle};
 use api::VariantAutoscalingStatus;
 use capacity::{Decision, ModelView, VariantDecision};
 use collect::{Clock, GatewayReader};
@@ -62,10 +62,9 @@ pub(crate) async fn run(
         ((), ()) = async { tokio::join!(world.ready(), configs.ready()) } => {}
     }
     // Who cannot see must not lead: only now is there anything to stand for.
-    let candidate = config
-        .election
-        .clone()
-        .map(|election| Candidate::start(client.clone(), election, clock, changed.clone()));
+    let observes = config.actuator == Actuator::Observe;
+    let election = config.election.clone().filter(|_| !observes);
+    let candidate = election.map(|election| Candidate::start(client.clone(), election, clock, changed.clone()));
     let mut ticks = tokio::time::interval(config.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let wake = config.wake.clone();
@@ -73,7 +72,11 @@ pub(crate) async fn run(
         scales: Scales::new(client.clone(), clock),
         writer: Writer::start(client.clone()),
         gpus: Counter::new(client, config.limiter.nodes.clone(), stop.clone()),
-        leadership: candidate.as_ref().map_or(Leadership::alone(), Candidate::leadership),
+        leadership: match &candidate {
+            Some(candidate) => candidate.leadership(),
+            None if observes => Leadership::observer(),
+            None => Leadership::alone(),
+        },
         clock,
         world,
         configs,

@@ -35,7 +35,14 @@ impl Election {
 
 /// Whether this process leads. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(crate) struct Leadership(Option<Arc<Shared>>);
+pub(crate) struct Leadership(Who);
+
+#[derive(Clone, Debug)]
+enum Who {
+    Alone,
+    Observer,
+    Candidate(Arc<Shared>),
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -53,21 +60,34 @@ struct State {
 impl Leadership {
     /// Leads for ever: nobody else is there.
     pub(crate) const fn alone() -> Self {
-        Self(None)
+        Self(Who::Alone)
+    }
+
+    /// Never leads: it only looks on.
+    pub(crate) const fn observer() -> Self {
+        Self(Who::Observer)
+    }
+
+    /// Whether it will never lead.
+    pub(crate) const fn observes(&self) -> bool {
+        matches!(self.0, Who::Observer)
     }
 
     /// Whether this process may act now.
     pub(crate) fn leads(&self, now: Instant) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|shared| lease::leads(shared.state.lock().renewed, &shared.terms, now))
+        match &self.0 {
+            Who::Alone => true,
+            Who::Observer => false,
+            Who::Candidate(shared) => lease::leads(shared.state.lock().renewed, &shared.terms, now),
+        }
     }
 
     /// Who leads, as far as this process knows; empty without an election.
     pub(crate) fn holder(&self) -> String {
-        self.0
-            .as_ref()
-            .map_or_else(String::new, |shared| shared.state.lock().holder.clone())
+        match &self.0 {
+            Who::Alone | Who::Observer => String::new(),
+            Who::Candidate(shared) => shared.state.lock().holder.clone(),
+        }
     }
 }
 
@@ -98,7 +118,7 @@ impl Candidate {
             failing: false,
         };
         Self {
-            leadership: Leadership(Some(shared)),
+            leadership: Leadership(Who::Candidate(shared)),
             task: tokio::spawn(candidate.run(stop.clone())),
             stop,
         }

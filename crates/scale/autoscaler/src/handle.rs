@@ -31,6 +31,7 @@ struct Shared {
 struct State {
     leads: bool,
     leader: String,
+    observes: bool,
     configmaps: Vec<ConfigMapRecord>,
     decisions: VecDeque<DecisionRecord>,
     variants: Vec<VariantView>,
@@ -59,6 +60,8 @@ pub(crate) struct Pass {
     pub(crate) leads: bool,
     /// Who leads, as far as is known.
     pub(crate) leader: String,
+    /// Whether this process never leads.
+    pub(crate) observes: bool,
     pub(crate) configmaps: Vec<ConfigMapRecord>,
     pub(crate) variants: Vec<VariantView>,
     pub(crate) records: Vec<DecisionRecord>,
@@ -75,6 +78,7 @@ impl Handle {
             state: Mutex::new(State {
                 leads: false,
                 leader: String::new(),
+                observes: false,
                 configmaps: Vec::new(),
                 decisions: VecDeque::new(),
                 variants: Vec::new(),
@@ -114,6 +118,12 @@ impl Handle {
     #[must_use]
     pub fn leader(&self) -> String {
         self.0.state.lock().leader.clone()
+    }
+
+    /// Whether this process only looks on ([`crate::Actuator::Observe`]).
+    #[must_use]
+    pub fn observes(&self) -> bool {
+        self.0.state.lock().observes
     }
 
     /// The ConfigMaps that were found, and whether each is in force.
@@ -182,6 +192,7 @@ impl Handle {
         state.variants = pass.variants;
         state.leads = pass.leads;
         state.leader = pass.leader;
+        state.observes = pass.observes;
         state.configmaps = pass.configmaps;
         state.sources = pass.sources;
         state.gpus = pass.gpus;

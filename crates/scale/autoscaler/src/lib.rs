@@ -66,6 +66,9 @@ pub enum Actuator {
     /// Publishes the gauges for an HPA, and sets replicas itself to and from
     /// zero: an HPA keeps at least one, and leaves a target at zero alone.
     Hpa,
+    /// Decides and explains, and touches nothing: no replicas, no status, no
+    /// gauge of what is wanted. Another autoscaler, or a person, sets replicas.
+    Observe,
 }
 
 /// How the GPUs of the cluster limit decisions.

@@ -96,7 +96,9 @@ fn answer(
         ("/variants", Pages::All) => (StatusCode::OK, json, to_json(&handle.variants())),
         ("/decisions", Pages::All) => (StatusCode::OK, json, to_json(&handle.decisions())),
         ("/leader", Pages::All) => {
-            let leader = serde_json::json!({"leads": handle.leads(), "leader": handle.leader()});
+            let leader = serde_json::json!({
+                "leads": handle.leads(), "leader": handle.leader(), "observes": handle.observes(),
+            });
             (StatusCode::OK, json, leader.to_string())
         }
         ("/gpus", Pages::All) => (StatusCode::OK, json, to_json(&handle.gpus())),

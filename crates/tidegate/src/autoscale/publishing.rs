@@ -1,7 +1,7 @@
 //! Serves decisions to HPA and KEDA: what flags and environment say of it, and
 //! for how long.
 
-use crate::cli::{Autoscaler, Listen};
+use crate::cli::{Actuator, Autoscaler, Listen};
 use anyhow::{anyhow, bail};
 use autoscaler::Handle;
 use autoscaler::configuration::Publishing;
@@ -69,6 +69,14 @@ pub(super) fn config(args: &Autoscaler, process: &Publishing) -> anyhow::Result<
         key: path(&args.keda_key, &process.keda_key),
         client_ca: path(&args.keda_client_ca, &process.keda_client_ca),
     };
+    if args.actuator == Actuator::Observe
+        && let Some(given) = [&external, &keda].into_iter().find(|given| given.listen.is_some())
+    {
+        bail!(
+            "--actuator observe: it publishes nothing, so {}-listen has nothing to serve; take one of the two out",
+            given.flag
+        );
+    }
     let holds_for = args.decision_holds_for.or(process.holds_for);
     if holds_for.is_some() && external.listen.is_none() && keda.listen.is_none() {
         bail!(
@@ -326,6 +334,10 @@ mod tests {
             (
                 &["--keda-listen=:0", "--keda-client-ca=a"],
                 &["--keda-client-ca needs TLS; set --keda-cert"],
+            ),
+            (
+                &["--actuator=observe", "--keda-listen=:0"],
+                &["--actuator observe: it publishes nothing, so --keda-listen has nothing to serve"],
             ),
             (&["--decision-holds-for=30s"], &["--decision-holds-for: acts only with"]),
             (

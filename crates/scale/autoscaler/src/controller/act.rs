@@ -29,7 +29,7 @@ impl Controller {
                     }
                     Err(why) => drop(acted.insert(id, Acted::Failed(ScaleError::Kind(why)))),
                 },
-                (Actuator::Direct, None) => {}
+                (Actuator::Direct, None) | (Actuator::Observe, _) => {}
             }
         }
         let orders = orders.into_iter().map(|(id, key, api, from, to, seen)| async move {

@@ -89,6 +89,7 @@ impl Controller {
         Pass {
             leads,
             leader: self.leadership.holder(),
+            observes: self.leadership.observes(),
             configmaps: self.configs.records(counts),
             variants: shown,
             records,

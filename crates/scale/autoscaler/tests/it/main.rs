@@ -277,3 +277,31 @@ async fn by_gauge_nothing_is_touched() {
         .await;
     assert_eq!(fleet.replicas("llama-l4").await, 1);
 }
+
+/// Beside another autoscaler: what it would do is told, and nothing is touched.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_observer_explains_and_touches_nothing() {
+    let fleet = Fleet::start().await;
+    fleet.deployment("llama-l4", 1).await;
+    fleet.variant("llama-l4", "llama", json!({"minReplicas": 3})).await;
+    let config = Config {
+        actuator: Actuator::Observe,
+        metrics_listen: Some(([127, 0, 0, 1], 0).into()),
+        ..quick()
+    };
+    let scaler = fleet.autoscaler(config).await;
+    let address = scaler.metrics_address.unwrap();
+    fleet
+        .until("what it would decide", async || {
+            let views = scaler.handle.variants();
+            views.iter().any(|view| view.desired == Some(3) && view.explanation.is_some())
+        })
+        .await;
+    let page = fleet::fetch(address, "/metrics").await;
+    assert!(!page.contains("wva_desired_replicas{"), "{page}");
+    assert!(fleet::fetch(address, "/leader").await.contains("\"observes\":true"));
+    assert!(!scaler.handle.leads());
+    assert_eq!(fleet.replicas("llama-l4").await, 1);
+    assert!(fleet.get("llama-l4").await["status"].is_null());
+    assert!(scaler.handle.decisions().is_empty());
+}
