@@ -487,6 +487,7 @@ impl World {
             started_unix_ms: self.began,
             at_unix_ms: now,
             pools,
+            ..GatewaySignals::default()
         };
         Input {
             version: "0.1.0 (example)".to_owned(),

@@ -63,6 +63,10 @@ pub struct Addresses {
     pub gateway: String,
     /// `http://IP:PORT` of the gateway's numbers.
     pub gateway_admin: String,
+    /// `http://IP:PORT` of the autoscaler's numbers.
+    pub autoscaler: String,
+    /// `http://IP:PORT` of the API.
+    pub kubernetes: String,
     /// All `IP:PORT` it listens on.
     pub listening: Vec<String>,
     /// The kubeconfig to use.
@@ -292,6 +296,8 @@ fn read_addresses(value: &Value) -> Result<Addresses> {
     let addresses = Addresses {
         gateway: text("gateway"),
         gateway_admin: text("gateway_admin"),
+        autoscaler: text("autoscaler"),
+        kubernetes: text("kubernetes"),
         listening,
         kubeconfig: text("kubeconfig").into(),
     };

@@ -1,5 +1,7 @@
 //! The closed loop, end to end.
 
+mod reaction;
+
 use crate::arena::process::{Signal, signal};
 use crate::arena::{Arena, Ground, gone, nothing_mentions, ports_free, tail, web};
 use anyhow::{Context as _, Result, ensure};
@@ -37,6 +39,11 @@ pub fn all() -> Vec<Scenario> {
             run: |g| Box::pin(first_request(g)),
         },
         both("load-step-raises-replicas-and-returns", |g| Box::pin(load_step(g))),
+        Scenario {
+            name: "a-step-of-load-is-decided-at-once",
+            embedded_only: true,
+            run: |g| Box::pin(reaction::to_a_step(g)),
+        },
         both("zero-replicas-wake-for-one-request", |g| Box::pin(from_zero(g))),
         both("deleted-pod-costs-no-request", |g| Box::pin(deleted_pod(g))),
         both("killed-model-server-is-restarted-and-counted", |g| {
@@ -187,13 +194,22 @@ async fn from_zero(ground: &Ground) -> Result<String> {
         .await
         .context("pods stayed")?;
     let asked = std::time::Instant::now();
-    let (status, body) = up.request("tiny", 4, SCALED).await?;
+    let (answer, decided) = tokio::join!(
+        up.request("tiny", 4, SCALED),
+        reaction::until_wanted(&up.addresses.autoscaler, 1, asked)
+    );
+    let ((status, body), decided) = (answer?, decided?);
     ensure!(
         status == 200,
         "the request that woke the fleet was answered {status}: {body}"
     );
+    let answered = asked.elapsed().as_secs_f64();
+    reaction::in_time(decided)?;
     arena.clean().await?;
-    Ok(format!("woken and answered in {:.1} s", asked.elapsed().as_secs_f64()))
+    Ok(format!(
+        "decided after {} ms, answered after {answered:.1} s",
+        decided.as_millis()
+    ))
 }
 
 async fn deleted_pod(ground: &Ground) -> Result<String> {

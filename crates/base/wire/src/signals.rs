@@ -15,6 +15,16 @@ pub struct GatewaySignals {
     pub started_unix_ms: u64,
     /// When these numbers were true, unix milliseconds.
     pub at_unix_ms: u64,
+    /// Counts the moments that are worth a decision at once: a request is held
+    /// for a pool without endpoint, or twice as many wait as when it was last
+    /// told. Absent from a gateway that does not count them. A reader that
+    /// names the last it knows, `GET /signals?after=N&within_ms=M`, is answered
+    /// when there is another, or after M milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moments: Option<u64>,
+    /// How long such an answer was held back, milliseconds.
+    #[serde(default)]
+    pub waited_ms: u64,
     /// By pool, `namespace/name`.
     pub pools: BTreeMap<String, PoolSignals>,
 }

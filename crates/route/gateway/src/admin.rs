@@ -14,6 +14,8 @@ use tokio::sync::Semaphore;
 /// Connections at once; more wait to be accepted.
 const MOST_CONNECTIONS: usize = 64;
 const WITHIN: Duration = Duration::from_secs(10);
+/// Longest time an answer is held back.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Serves `/metrics`, `/signals` and `/healthz`, for ever.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -56,7 +58,7 @@ async fn connection(stream: TcpStream, shared: &Shared) {
         };
         let (answer, close) = match head {
             Ok(head) => (
-                answer(shared, head.method, &head.path),
+                answer(shared, head.method, &head.path, head.query.as_deref()).await,
                 head.close || head.method != Method::Get,
             ),
             Err(problem) => (Answer::from(&problem), true),
@@ -72,7 +74,27 @@ async fn connection(stream: TcpStream, shared: &Shared) {
     }
 }
 
-fn answer(shared: &Shared, method: Method, path: &str) -> Answer {
+/// The count of moments to wait beyond, and how long, if a query says so.
+fn awaited(query: &str) -> Result<Option<(u64, Duration)>, String> {
+    let (mut after, mut within) = (None, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let place = match name {
+            "after" => &mut after,
+            "within_ms" => &mut within,
+            _ => return Err(format!("{name}: /signals knows after and within_ms\n")),
+        };
+        let number = value.parse::<u64>();
+        *place = Some(number.map_err(|_| format!("{name} is {value:?}: it must be a whole number\n"))?);
+    }
+    match (after, within) {
+        (None, None) => Ok(None),
+        (Some(after), Some(within)) => Ok(Some((after, Duration::from_millis(within).min(LONGEST_WAIT)))),
+        _ => Err("after and within_ms go together\n".to_owned()),
+    }
+}
+
+async fn answer(shared: &Shared, method: Method, path: &str, query: Option<&str>) -> Answer {
     if method != Method::Get {
         return Answer::from(&Problem::WrongMethod { allow: "GET" });
     }
@@ -82,10 +104,17 @@ fn answer(shared: &Shared, method: Method, path: &str) -> Answer {
             "text/plain; version=0.0.4; charset=utf-8",
             metrics::render(shared).into_bytes(),
         ),
-        "/signals" => match serde_json::to_vec(&shared.signals()) {
-            Ok(json) => Answer::json(json),
-            Err(error) => Answer::new(500, "text/plain", error.to_string().into_bytes()),
-        },
+        "/signals" => {
+            let signals = match awaited(query.unwrap_or_default()) {
+                Ok(None) => shared.signals(),
+                Ok(Some((after, within))) => shared.signals_after(after, within).await,
+                Err(why) => return Answer::new(400, "text/plain", why.into_bytes()),
+            };
+            match serde_json::to_vec(&signals) {
+                Ok(json) => Answer::json(json),
+                Err(error) => Answer::new(500, "text/plain", error.to_string().into_bytes()),
+            }
+        }
         "/healthz" => Answer::new(200, "text/plain", b"ok\n".to_vec()),
         _ => Answer::new(
             404,

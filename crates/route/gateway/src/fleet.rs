@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use units::Instant;
 use wire::signals::GatewaySignals;
@@ -47,7 +48,8 @@ pub(crate) struct Shared {
     pub(crate) turned_away: parking_lot::Mutex<BTreeMap<u16, u64>>,
     next_request: AtomicU64,
     next_endpoint: AtomicU64,
-    held: watch::Sender<u64>,
+    /// Counts the moments that are worth a decision at once.
+    moments: watch::Sender<u64>,
     /// Nanoseconds of the moment the keeper will look again.
     next_look: AtomicU64,
     look_now: Notify,
@@ -55,7 +57,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(clock: Clock, limits: Limits, timeouts: Timeouts) -> (Arc<Self>, watch::Receiver<u64>) {
-        let (held, receiver) = watch::channel(0);
+        let (moments, receiver) = watch::channel(0);
         let shared = Self {
             clock,
             limits,
@@ -67,7 +69,7 @@ impl Shared {
             turned_away: parking_lot::Mutex::default(),
             next_request: AtomicU64::new(1),
             next_endpoint: AtomicU64::new(1),
-            held,
+            moments,
             next_look: AtomicU64::new(u64::MAX),
             look_now: Notify::new(),
         };
@@ -78,9 +80,9 @@ impl Shared {
         self.next_request.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A request is held and no endpoint exists.
-    pub(crate) fn announce_held(&self) {
-        self.held.send_modify(|count| *count = count.wrapping_add(1));
+    /// It is worth deciding at once: see [`Arrival::Wait`].
+    pub(crate) fn announce(&self) {
+        self.moments.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// The keeper must look no later than `at`.
@@ -117,7 +119,7 @@ impl Shared {
             let stranded = !core.queue.is_empty() && !core.ledger.has_endpoint();
             drop(core);
             if stranded {
-                self.announce_held();
+                self.announce();
             }
             table.pools.insert(named.name, pool);
         }
@@ -183,12 +185,27 @@ impl Shared {
             })
     }
 
+    /// The same, once the count of moments is another than `after` or `within` is over.
+    pub(crate) async fn signals_after(&self, after: u64, within: Duration) -> GatewaySignals {
+        let began = self.clock.now();
+        let mut moments = self.moments.subscribe();
+        // Of no interest which of the two it was; the sender lives as long as this.
+        let _ = tokio::time::timeout(within, moments.wait_for(|count| *count != after)).await;
+        let waited = self.clock.now().since(began);
+        GatewaySignals {
+            waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+            ..self.signals()
+        }
+    }
+
     pub(crate) fn signals(&self) -> GatewaySignals {
         let now = self.clock.now();
         let table = self.table.load();
         GatewaySignals {
             started_unix_ms: self.clock.started_unix_ms,
             at_unix_ms: self.clock.unix_ms(),
+            moments: Some(*self.moments.borrow()),
+            waited_ms: 0,
             pools: table
                 .pools
                 .iter()

@@ -113,12 +113,12 @@ impl Flight {
             Arrival::Go(grant) => self.place = Place::At(grant),
             Arrival::Wait {
                 verdict,
-                first_without_endpoint,
+                worth_a_decision,
             } => {
                 self.place = Place::Waiting(verdict);
                 self.shared.look_by(next_event);
-                if first_without_endpoint {
-                    self.shared.announce_held();
+                if worth_a_decision {
+                    self.shared.announce();
                 }
             }
             Arrival::Full { refusal, had_endpoint } => {

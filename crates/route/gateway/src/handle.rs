@@ -10,7 +10,7 @@ use wire::signals::GatewaySignals;
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) held: watch::Receiver<u64>,
+    pub(crate) moments: watch::Receiver<u64>,
 }
 
 /// How far a shut-down is.
@@ -31,11 +31,13 @@ impl Handle {
         self.shared.signals()
     }
 
-    /// Waits until a request is held for a pool that has no endpoint, as the
-    /// first to be, or because the last endpoint left: the moment to wake one. Moments that passed since this
-    /// handle was made or last asked count. Pending for ever once the gateway is gone.
+    /// Waits for a moment that is worth a decision at once: a request is held
+    /// for a pool that has no endpoint, as the first to be or because the last
+    /// endpoint left; or twice as many wait as when this was last said. Moments
+    /// that passed since this handle was made or last asked count. Pending for
+    /// ever once the gateway is gone.
     pub async fn changed(&mut self) {
-        if self.held.changed().await.is_err() {
+        if self.moments.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }

@@ -75,7 +75,7 @@ pub async fn start(config: Config, discovery: Discovery, shutdown: CancellationT
     let listener = listen(config.listen, "listen")?;
     let address = local_address(&listener, config.listen, "listen")?;
     let admin = config.admin.map(|address| listen(address, "admin")).transpose()?;
-    let (shared, held) = Shared::new(Clock::start(), config.limits, config.timeouts);
+    let (shared, moments) = Shared::new(Clock::start(), config.limits, config.timeouts);
     let mut background = tokio::task::JoinSet::new();
     let mut admin_address = None;
     if let (Some(admin), Some(wanted)) = (admin, config.admin) {
@@ -98,7 +98,7 @@ pub async fn start(config: Config, discovery: Discovery, shutdown: CancellationT
     }
     let handle = Handle {
         shared: shared.clone(),
-        held,
+        moments,
     };
     let join = tokio::spawn(async move {
         shutdown.cancelled().await;

@@ -39,7 +39,8 @@ mod report;
 mod tell;
 mod turns;
 
-/// Least time between two passes, however often it is woken.
+/// Least time between two passes, however often it is woken; and at least as
+/// long as the pass took, so that half of a processor is the most it takes.
 const BREATH: Duration = Duration::from_millis(25);
 
 /// Decides until `stop`.
@@ -56,7 +57,7 @@ pub(crate) async fn run(
     let world = World::watch(&client, namespace, &changed, &stop);
     let scope = config.configuration.clone();
     let configs = ConfigMaps::watch(&client, scope, &config.policy, namespace, &changed, &stop);
-    let gateway = GatewayReader::start(config.gateway.clone(), clock, &stop);
+    let gateway = GatewayReader::start(config.gateway.clone(), clock, &changed, &stop);
     tokio::select! {
         () = stop.cancelled() => return,
         ((), ()) = async { tokio::join!(world.ready(), configs.ready()) } => {}
@@ -104,8 +105,9 @@ pub(crate) async fn run(
             () = changed.notified() => {}
             () = woken => {}
         }
+        let began = clock.now();
         controller.pass().await;
-        tokio::time::sleep(BREATH).await;
+        tokio::time::sleep(BREATH.max(clock.now().since(began))).await;
     }
     controller.writer.finish().await;
     if let Some(candidate) = candidate {

@@ -168,6 +168,7 @@ mod tests {
     fn pass(leads: bool, variants: Vec<VariantView>) -> Pass {
         Pass {
             leads,
+            observes: false,
             leader: String::new(),
             configmaps: Vec::new(),
             variants,

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use units::{Instant, Signal, Source};
 use wire::signals::{GatewaySignals, Histogram, PoolSignals};
@@ -40,8 +41,11 @@ const WINDOW: Duration = Duration::from_secs(5);
 const LATENCY_WINDOW: Duration = Duration::from_secs(15);
 /// Snapshots of latencies are at least this far apart.
 const LATENCY_GRAIN: Duration = Duration::from_millis(750);
-/// Time between questions to a gateway over HTTP.
+/// Time between questions to a gateway over HTTP; one that counts moments
+/// worth a decision answers at once when there is one.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// Least time between two questions, however many moments there are.
+const BREATH: Duration = Duration::from_millis(25);
 const DEADLINE: Duration = Duration::from_secs(1);
 const MAX_BODY: usize = 8 << 20;
 
@@ -115,9 +119,10 @@ pub struct GatewayReading {
 }
 
 impl GatewayReader {
-    /// Starts asking those over HTTP, until `stop`.
+    /// Starts asking those over HTTP, until `stop`. One that tells of a moment
+    /// worth a decision at once notifies `urgent`.
     #[must_use]
-    pub fn start(source: GatewaySource, clock: Clock, stop: &CancellationToken) -> Self {
+    pub fn start(source: GatewaySource, clock: Clock, urgent: &Arc<Notify>, stop: &CancellationToken) -> Self {
         let names = match &source {
             GatewaySource::InProcess(_) => vec!["this process".to_owned()],
             GatewaySource::Http(urls) => urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
@@ -140,7 +145,8 @@ impl GatewayReader {
         };
         if matches!(reader.source, GatewaySource::Http(_)) {
             for (i, name) in names.into_iter().enumerate() {
-                tokio::spawn(poll(reader.clone(), i, format!("{name}/signals"), stop.clone()));
+                let url = format!("{name}/signals");
+                tokio::spawn(poll(reader.clone(), i, url, urgent.clone(), stop.clone()));
             }
         }
         reader
@@ -171,19 +177,34 @@ impl GatewayReader {
     }
 }
 
-async fn poll(reader: GatewayReader, i: usize, url: String, stop: CancellationToken) {
+async fn poll(reader: GatewayReader, i: usize, url: String, urgent: Arc<Notify>, stop: CancellationToken) {
     let getter = Getter::new(DEADLINE, MAX_BODY);
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut moments: Option<u64> = None;
     loop {
+        let rest = async {
+            match moments {
+                Some(_) => tokio::time::sleep(BREATH).await,
+                None => drop(ticks.tick().await),
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
+            () = rest => {}
         }
-        // What is read was true no later than when it was asked for; the
-        // gateway's own clock may be another.
+        let question = match moments {
+            Some(moments) => format!("{url}?after={moments}&within_ms={}", INTERVAL.as_millis()),
+            None => url.clone(),
+        };
+        // What is read was true no later than when it was asked for, and that
+        // much later as it was held back; the gateway's own clock may be another.
         let asked_at = reader.clock.now();
-        let read = match getter.get(&url).await {
+        let read = tokio::select! {
+            () = stop.cancelled() => return,
+            read = getter.get(&question) => read,
+        };
+        let read = match read {
             Ok(body) => serde_json::from_slice::<GatewaySignals>(&body)
                 .map(|signals| (signals, body.len()))
                 .map_err(|error| format!("{url}: {error}")),
@@ -195,10 +216,16 @@ async fn poll(reader: GatewayReader, i: usize, url: String, stop: CancellationTo
         match read {
             Ok((signals, bytes)) => {
                 reader.counters.answered(took, bytes);
-                instance.take_in(signals, asked_at);
+                if moments.is_some() && signals.moments != moments {
+                    urgent.notify_one();
+                }
+                moments = signals.moments;
+                let held_back = Duration::from_millis(signals.waited_ms).min(took);
+                instance.take_in(signals, asked_at + held_back);
             }
             Err(why) => {
                 reader.counters.failed(took);
+                moments = None;
                 let since = instance.error.take().map_or(asked_at, |(since, _)| since);
                 instance.error = Some((since, why));
             }

@@ -51,10 +51,11 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) enum Arrival {
     Go(Grant),
-    /// `first_without_endpoint`: nobody waited before, and no endpoint exists.
+    /// `worth_a_decision`: nobody waited before and no endpoint exists, or
+    /// twice as many wait as when it was last said.
     Wait {
         verdict: oneshot::Receiver<Verdict>,
-        first_without_endpoint: bool,
+        worth_a_decision: bool,
     },
     Full {
         refusal: Refusal,
@@ -87,6 +88,8 @@ pub(crate) struct Core {
     /// Counters and histograms; the rest of it is filled in when asked for.
     pub(crate) stats: PoolSignals,
     pub(crate) closed: bool,
+    /// How many waited when that was last said to be worth a decision.
+    said_of: usize,
     waiters: BTreeMap<RequestId, Waiter>,
     books: BTreeMap<EndpointId, Book>,
 }
@@ -101,6 +104,7 @@ impl Core {
             ledger: Ledger::new(Backoff::default()),
             stats: PoolSignals::default(),
             closed: false,
+            said_of: 0,
             waiters: BTreeMap::new(),
             books: BTreeMap::new(),
         }
@@ -164,10 +168,9 @@ impl Core {
             },
             Admit::Wait => {
                 let verdict = self.await_verdict(id, tokens);
-                let first_without_endpoint = self.queue.len() == 1 && !self.ledger.has_endpoint();
                 Arrival::Wait {
                     verdict,
-                    first_without_endpoint,
+                    worth_a_decision: self.worth_a_decision(),
                 }
             }
             Admit::Refuse(refusal) => Arrival::Full {
@@ -201,6 +204,22 @@ impl Core {
         receiver
     }
 
+    /// Whether who came to wait just now makes a decision urgent. Doubling
+    /// bounds how often a queue can say so until it is empty again.
+    fn worth_a_decision(&mut self) -> bool {
+        let waiting = self.queue.len();
+        if waiting == 1 {
+            // One who waits for a place is no news; one whom nobody can serve is.
+            self.said_of = 1;
+            return !self.ledger.has_endpoint();
+        }
+        let worth = waiting >= self.said_of.saturating_mul(2);
+        if worth {
+            self.said_of = waiting;
+        }
+        worth
+    }
+
     /// Puts a request back into the queue at the place it had.
     pub(crate) fn wait_again(&mut self, entry: Entry, tokens: u64) -> Arrival {
         if self.closed {
@@ -210,7 +229,7 @@ impl Core {
         let verdict = self.await_verdict(entry.id, tokens);
         Arrival::Wait {
             verdict,
-            first_without_endpoint: self.queue.len() == 1 && !self.ledger.has_endpoint(),
+            worth_a_decision: self.worth_a_decision(),
         }
     }
 

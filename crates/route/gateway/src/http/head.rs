@@ -36,6 +36,7 @@ pub(crate) struct RequestHead {
     pub(crate) method: Method,
     /// Without the query.
     pub(crate) path: String,
+    pub(crate) query: Option<String>,
     pub(crate) http11: bool,
     pub(crate) body: Framing,
     pub(crate) close: bool,
@@ -77,6 +78,7 @@ fn read_request(parsed: &httparse::Request<'_, '_>) -> Result<RequestHead, Probl
             _ => Method::Other,
         },
         path: target.split('?').next().unwrap_or_default().to_owned(),
+        query: target.split_once('?').map(|(_, query)| query.to_owned()),
         http11: parsed.version == Some(1),
         body: Framing::Length(0),
         close: parsed.version != Some(1),

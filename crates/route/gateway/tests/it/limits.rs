@@ -212,3 +212,37 @@ async fn numbers_are_on_the_admin_address() {
     assert_eq!(signals.pools["ns/p"].completed, 1);
     assert_eq!(admin(&rig, "/healthz").await, "ok\n");
 }
+
+/// Who decides elsewhere is told of a request that nobody can serve when it
+/// comes, and of nothing when nothing is urgent.
+#[tokio::test]
+async fn a_moment_worth_a_decision_answers_who_waits_for_it() {
+    let rig = Rig::new(&[]).await;
+    let read = |text: String| serde_json::from_str::<wire::signals::GatewaySignals>(&text).unwrap();
+    let before = read(admin(&rig, "/signals").await).moments.unwrap();
+    let quiet = read(admin(&rig, &format!("/signals?after={before}&within_ms=20")).await);
+    assert!(quiet.waited_ms >= 20 && quiet.moments == Some(before));
+    let question = format!("/signals?after={before}&within_ms=5000");
+    let (told, _held) = tokio::join!(admin(&rig, &question), async {
+        let mut client = rig.client().await;
+        client.send(completion("")).await;
+        client
+    });
+    let told = read(told);
+    assert!(told.moments > Some(before) && told.waited_ms < 5_000, "{told:?}");
+    assert_eq!(told.pools["ns/p"].queued, 1);
+
+    let admin = rig.running.admin_address.unwrap();
+    for (query, word) in [
+        ("after=1", "go together"),
+        ("after=x&within_ms=1", "whole number"),
+        ("since=1", "knows"),
+    ] {
+        let mut client = crate::client::Client::connect(admin).await;
+        let answer = client
+            .ask(format!("GET /signals?{query} HTTP/1.1\r\nhost: t\r\n\r\n"))
+            .await;
+        assert_eq!(answer.status, 400);
+        assert!(String::from_utf8_lossy(&answer.body).contains(word), "{query}");
+    }
+}

@@ -120,7 +120,7 @@ fn controller(variants: usize) -> Controller {
         configs: ConfigMaps::watch(&client, None, &config.policy, None, &changed, &stop),
         scales: Scales::new(client.clone(), clock),
         replicas: ReplicaSources::start(config.scrape.clone(), None, clock, &stop).unwrap(),
-        gateway: GatewayReader::start(GatewaySource::None, clock, &stop),
+        gateway: GatewayReader::start(GatewaySource::None, clock, &Arc::default(), &stop),
         gpus: Counter::new(client.clone(), NodeSelector::default(), stop),
         handle: Handle::new(),
         writer: Writer::start(client),

@@ -294,7 +294,9 @@ async fn an_observer_explains_and_touches_nothing() {
     fleet
         .until("what it would decide", async || {
             let views = scaler.handle.variants();
-            views.iter().any(|view| view.desired == Some(3) && view.explanation.is_some())
+            views
+                .iter()
+                .any(|view| view.desired == Some(3) && view.explanation.is_some())
         })
         .await;
     let page = fleet::fetch(address, "/metrics").await;

@@ -20,8 +20,8 @@ fn signals(started: u64, pools: &[(&str, PoolSignals)]) -> GatewaySignals {
         .collect();
     GatewaySignals {
         started_unix_ms: started,
-        at_unix_ms: 0,
         pools,
+        ..GatewaySignals::default()
     }
 }
 
@@ -175,13 +175,13 @@ async fn a_gateway_in_process_is_asked_at_every_reading() {
     let ask = move || signals(1, &[("n/p", pool(counter.fetch_add(1, SeqCst), 2))]);
     let clock = Clock::start();
     let stop = CancellationToken::new();
-    let reader = GatewayReader::start(GatewaySource::InProcess(Arc::new(ask)), clock, &stop);
+    let reader = GatewayReader::start(GatewaySource::InProcess(Arc::new(ask)), clock, &Arc::default(), &stop);
     for turn in 1..=3 {
         let reading = reader.read();
         assert!(reading.configured());
         assert_eq!(reading.demand("n", "m", clock.now()).0.last().unwrap().value.queued, 2);
         assert_eq!(asked.load(SeqCst), turn);
     }
-    let none = GatewayReader::start(GatewaySource::None, clock, &stop);
+    let none = GatewayReader::start(GatewaySource::None, clock, &Arc::default(), &stop);
     assert!(!none.read().configured());
 }

@@ -15,6 +15,7 @@ fn input(at: u64, arrived: u64) -> Input {
         started_unix_ms: 1,
         at_unix_ms: at,
         pools: BTreeMap::from([(POOL.to_owned(), pool)]),
+        ..GatewaySignals::default()
     })
 }
 

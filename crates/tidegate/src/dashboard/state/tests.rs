@@ -42,6 +42,7 @@ fn input(replicas: Vec<Replica>) -> Input {
             started_unix_ms: 1,
             at_unix_ms: T0,
             pools,
+            ..GatewaySignals::default()
         })),
         slos: vec![Slo {
             model: "llama".to_owned(),

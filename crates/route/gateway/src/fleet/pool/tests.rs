@@ -57,16 +57,16 @@ fn a_replaced_pod_at_the_same_address_is_another_endpoint() {
 }
 
 #[test]
-fn the_first_to_wait_without_endpoint_is_announced_once() {
-    let mut core = core(&[]);
-    for (id, first) in [(1, true), (2, false)] {
-        let Arrival::Wait {
-            first_without_endpoint, ..
-        } = arrive(&mut core, id, 0)
-        else {
-            panic!("no room")
-        };
-        assert_eq!(first_without_endpoint, first);
+fn the_first_to_wait_without_endpoint_and_every_doubling_are_worth_a_decision() {
+    // An endpoint with one slot takes the first request; then all wait.
+    for (endpoints, urgent) in [(&[][..], &[1, 2, 4][..]), (&[(1, 1)], &[3, 5])] {
+        let mut core = core(endpoints);
+        let worth = (1..=5).filter(|id| match arrive(&mut core, *id, 0) {
+            Arrival::Wait { worth_a_decision, .. } => worth_a_decision,
+            Arrival::Go(_) | Arrival::Full { .. } => false,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(worth.collect::<Vec<_>>(), urgent);
     }
 }
 

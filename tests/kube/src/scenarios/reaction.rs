@@ -1,0 +1,82 @@
+//! How soon a decision is published after what it answers.
+
+use super::{QUICK, SCALED, SOON, fleet};
+use crate::arena::{Arena, Ground, Up, web};
+use anyhow::{Context as _, Result, ensure};
+use std::time::{Duration, Instant};
+use testkit::wait_until;
+
+/// From a step of the load, or a request that nobody can serve, to the gauge.
+const AT_ONCE: Duration = Duration::from_millis(300);
+/// Between two looks at the gauge; it is part of what is measured.
+const LOOK: Duration = Duration::from_millis(2);
+/// How often the step is made.
+const STEPS: usize = 3;
+/// Requests of a step: a replica computes four at once and is given as many.
+const REQUESTS: usize = 30;
+
+/// Fails where a decision took too long.
+pub(crate) fn in_time(took: Duration) -> Result<()> {
+    ensure!(took <= AT_ONCE, "decided after {took:?}; {AT_ONCE:?} is allowed");
+    Ok(())
+}
+
+/// The replicas that the autoscaler publishes for the one variant it has.
+async fn wanted(autoscaler: &str) -> Option<u32> {
+    let page = web::get(&format!("{autoscaler}/metrics")).await.ok()?;
+    let gauge = page.lines().find(|line| line.starts_with("wva_desired_replicas{"))?;
+    let value: f64 = gauge.rsplit(' ').next()?.parse().ok()?;
+    (value >= 0.0).then_some(value as u32)
+}
+
+/// Time since `start` until at least `least` replicas are published.
+pub(crate) async fn until_wanted(autoscaler: &str, least: u32, start: Instant) -> Result<Duration> {
+    let looking = async {
+        while wanted(autoscaler).await.is_none_or(|wanted| wanted < least) {
+            tokio::time::sleep(LOOK).await;
+        }
+        start.elapsed()
+    };
+    tokio::time::timeout(SOON, looking)
+        .await
+        .with_context(|| format!("{least} replicas were not decided within {SOON:?}"))
+}
+
+/// Many requests at once, and the time until more replicas are decided; then
+/// all of them are answered.
+pub(crate) async fn step(up: &Up, autoscaler: &str) -> Result<Duration> {
+    let start = Instant::now();
+    let requests = (0..REQUESTS).map(|_| up.request("tiny", 40, SCALED));
+    let (answers, decided) = tokio::join!(futures::future::join_all(requests), until_wanted(autoscaler, 2, start));
+    for answer in answers {
+        let (status, body) = answer?;
+        ensure!(status == 200, "a request of the step was answered {status}: {body}");
+    }
+    decided
+}
+
+/// Waits until one replica is wanted and there.
+pub(crate) async fn calm(up: &Up, autoscaler: &str) -> Result<()> {
+    wait_until(SCALED, async || wanted(autoscaler).await == Some(1))
+        .await
+        .context("the fleet did not return to its minimum")?;
+    up.until(SCALED, "deployment/tiny-l4", "{.spec.replicas}", |count| count == "1")
+        .await?;
+    Ok(())
+}
+
+/// From the gateway: what it holds is known at once, whatever the interval.
+pub(super) async fn to_a_step(ground: &Ground) -> Result<String> {
+    let arena = Arena::new(ground, Some(&fleet(1, 4)), QUICK)?;
+    let up = arena.up().await?;
+    up.first_answer("tiny", SOON).await?;
+    let mut took = Vec::new();
+    for _ in 0..STEPS {
+        calm(&up, &up.addresses.autoscaler).await?;
+        let decided = step(&up, &up.addresses.autoscaler).await?;
+        in_time(decided)?;
+        took.push(decided.as_millis());
+    }
+    arena.clean().await?;
+    Ok(format!("published {took:?} ms after the step"))
+}
