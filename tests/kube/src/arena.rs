@@ -1,5 +1,6 @@
 //! One `tidegate up` under test, on the embedded API or on a real control plane.
 
+pub mod autoscaler;
 pub mod process;
 pub mod web;
 

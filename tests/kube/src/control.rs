@@ -1,12 +1,10 @@
 //! The autoscaler as a cluster runs it: its own manifests, the rights of its
 //! own service account, two processes of which one leads.
 
-use crate::arena::process::{Signal, signal};
-use crate::arena::{tail, web};
+use crate::arena::autoscaler::Autoscaler;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -157,46 +155,20 @@ impl Cluster {
     /// # Errors
     /// When it ends, or says no address in time.
     pub async fn autoscaler(&self, name: &str) -> Result<Autoscaler> {
-        let log = self.folder.path().join(format!("{name}.log"));
-        let output = std::fs::File::create(&log)?;
         let terms = [
             format!("--leader-election-lease-duration={}s", LEASE.as_secs()),
             format!("--leader-election-renew-deadline={}s", LEASE.as_secs() - 1),
             format!("--leader-election-retry-period={}ms", RETRY.as_millis()),
         ];
-        let mut child = tokio::process::Command::new(&self.tidegate)
+        let mut command = tokio::process::Command::new(&self.tidegate);
+        command
             .args(["autoscaler", "--leader-elect", "--actuator=direct"])
-            .args(["--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=0"])
             .args(["--system-namespace=tidegate-system", "--scale-down-after=5m"])
             .args(terms)
             .arg("--kubeconfig")
             .arg(&self.account)
-            .env("POD_NAME", name)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start tidegate autoscaler")?;
-        let read = || std::fs::read_to_string(&log).unwrap_or_default();
-        let url = wait_for(SOON, async || {
-            if let Ok(Some(status)) = child.try_wait() {
-                return Some(Err(anyhow::anyhow!("{name} ended: {status}\n{}", tail(&read()))));
-            }
-            let text = read();
-            let address = text.split(" metrics=").nth(1)?.split_whitespace().next()?;
-            Some(Ok(format!("http://{address}")))
-        });
-        let url = url
-            .await
-            .with_context(|| format!("{name} says no address\n{}", tail(&read())))??;
-        Ok(Autoscaler {
-            name: name.to_owned(),
-            child,
-            url,
-            log,
-        })
+            .env("POD_NAME", name);
+        Autoscaler::start(name, command, self.folder.path()).await
     }
 
     /// A Pod that runs nowhere, with a page of metrics that we serve.
@@ -219,64 +191,6 @@ impl Cluster {
         ))
         .await?;
         Ok(Replica(page))
-    }
-}
-
-/// A running `tidegate autoscaler`. Dropping it kills it.
-#[derive(Debug)]
-pub struct Autoscaler {
-    name: String,
-    child: tokio::process::Child,
-    /// Where its metrics are.
-    pub url: String,
-    log: PathBuf,
-}
-
-impl Autoscaler {
-    /// Its page of metrics.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub async fn metrics(&self) -> Result<String> {
-        web::get(&format!("{}/metrics", self.url)).await
-    }
-
-    /// Whether it says that it leads; not if it does not answer.
-    pub async fn leads(&self) -> bool {
-        self.metrics()
-            .await
-            .is_ok_and(|page| value(&page, "tidegate_leader") == Some(1.0))
-    }
-
-    /// Everything it logged.
-    #[must_use]
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Kills it without a word.
-    ///
-    /// # Errors
-    /// When there is no such process any more.
-    pub async fn kill(&mut self) -> Result<()> {
-        self.child.kill().await.with_context(|| self.name.clone())
-    }
-
-    /// Asks it to end and waits for that.
-    ///
-    /// # Errors
-    /// When it does not end well in time.
-    pub async fn stop(&mut self) -> Result<()> {
-        signal(self.child.id().context("it has ended")?, Signal::TERM)?;
-        let status = tokio::time::timeout(SOON, self.child.wait()).await;
-        let status = status.with_context(|| format!("{} does not end", self.name))??;
-        ensure!(
-            status.success(),
-            "{} ended with {status}\n{}",
-            self.name,
-            tail(&self.log())
-        );
-        Ok(())
     }
 }
 
@@ -308,10 +222,4 @@ async fn serve(listener: TcpListener, page: Arc<Mutex<String>>) {
             let _ = stream.write_all(answer.as_bytes()).await;
         });
     }
-}
-
-/// The value of the first sample whose name and labels begin so.
-fn value(page: &str, series: &str) -> Option<f64> {
-    let line = page.lines().find(|line| line.starts_with(series))?;
-    line.rsplit(' ').next()?.parse().ok()
 }

@@ -3,7 +3,8 @@
 //! The *differential* suite tells the same stories to a real kube-apiserver
 //! and to the embedded one, and compares what they answered. The *loop* suite
 //! runs `tidegate up` on each of the two and watches the whole loop turn. The
-//! *control* suite runs `tidegate autoscaler` with the rights of its manifests.
+//! *control* suite runs `tidegate autoscaler` with the rights of its manifests,
+//! and *through-prometheus* with a Prometheus for its only source.
 
 #![expect(
     missing_debug_implementations,
@@ -19,4 +20,5 @@ pub mod mask;
 pub mod open;
 pub mod scenarios;
 pub mod story;
+pub mod through_prometheus;
 mod transport;

@@ -1,6 +1,6 @@
 //! The closed loop, end to end.
 
-mod reaction;
+pub(crate) mod reaction;
 
 use crate::arena::process::{Signal, signal};
 use crate::arena::{Arena, Ground, gone, nothing_mentions, ports_free, tail, web};
@@ -61,14 +61,14 @@ pub fn all() -> Vec<Scenario> {
 }
 
 /// How long the cluster may take for a change that takes it a second when idle.
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// How long scaling up and down may take, with all its waits.
-const SCALED: Duration = Duration::from_secs(150);
+pub(crate) const SCALED: Duration = Duration::from_secs(150);
 
 /// A fleet of one small model: a replica computes four requests at once, an
 /// answer of 40 tokens takes it a second, so eight requests a second need
 /// more than one replica, and cost this machine next to nothing.
-fn fleet(min: u32, max: u32) -> String {
+pub(crate) fn fleet(min: u32, max: u32) -> String {
     format!(
         "nodes:\n- {{name: node-a, gpus: {{type: L4, count: 8}}}}\nmodels:\n- name: tiny\n  slo: {{ttft: 500ms, itl: 100ms}}\n  \
          variants:\n  - name: tiny-l4\n    gpu: L4\n    cost: 0.80\n    replicas: {{min: {min}, max: {max}}}\n    slots: 4\n    \
@@ -77,7 +77,7 @@ fn fleet(min: u32, max: u32) -> String {
     )
 }
 
-const QUICK: &[&str] = &["--scale-down-after", "8s", "--zero-after", "4s"];
+pub(crate) const QUICK: &[&str] = &["--scale-down-after", "8s", "--zero-after", "4s"];
 
 async fn first_request(ground: &Ground) -> Result<String> {
     let arena = Arena::new(ground, None, &[])?;

@@ -2,7 +2,8 @@
 
 use super::objects::{variant, workload};
 use super::rights::{Right, given, used};
-use super::{Autoscaler, Cluster, LEASE, RETRY, Replica, SOON, value};
+use super::{Cluster, LEASE, RETRY, Replica, SOON};
+use crate::arena::autoscaler::{Autoscaler, value};
 use crate::arena::web;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
