@@ -25,6 +25,7 @@ use std::sync::Arc;
 use units::Instant;
 
 mod claims;
+pub(crate) mod promises;
 mod zero;
 
 /// Port of a model server whose Pod belongs to no pool and declares none.
@@ -134,7 +135,9 @@ pub(crate) fn take(
 
     let pods = staying(world.pods.state());
     let pods = PodIndex::of(&pods);
-    let pools = Pools::of(world.pools.state());
+    let pools = world.pools.state();
+    let mut promises = promises::Promises::of(&pools);
+    let pools = Pools::of(pools);
     let mut claims = claims::Claims::default();
     let mut variants = Vec::with_capacity(subjects.len());
     for (subject, object) in subjects {
@@ -183,9 +186,10 @@ pub(crate) fn take(
             _ => Vec::new(),
         };
         let accelerator = accelerator(&object, target.as_ref().ok(), &pods, world);
-        let config = settings
-            .as_ref()
-            .map(|settings| from.configs.of_model(&namespace, &settings.model));
+        let config = settings.as_ref().map(|Settings { model, .. }| {
+            let said = from.configs.of_model(&namespace, model);
+            promises.complete(&namespace, model, said)
+        });
         if let Some(settings) = &mut settings {
             price(settings, accelerator.as_deref(), from.configs);
         }

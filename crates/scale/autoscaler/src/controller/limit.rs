@@ -4,14 +4,12 @@ use super::{Controller, ModelKey, model_key};
 use crate::configuration::ModelConfig;
 use crate::inventory::{InventoryRecord, known_as};
 use crate::survey::Variant;
+use crate::survey::promises::NO_CLASS;
 use capacity::grant::{Supply, Terms, Wish, grant};
 use capacity::optimize::inventory::Inventory;
 use capacity::{Decision, ModelView, VariantView};
 use std::collections::BTreeMap;
 use units::Instant;
-
-/// The priority of a model in no service class, as published.
-const NO_CLASS: i64 = 100;
 
 impl Controller {
     /// Cuts `decisions` to the GPUs and quotas there are; tells which GPUs
