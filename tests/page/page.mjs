@@ -123,6 +123,15 @@ for (const one of readers) {
   const { page, name } = one;
   await check(`${name}: more tiles than the ${before.tiles} at rest`, () =>
     page.waitForFunction((n) => document.querySelectorAll(".tile:not(.leaving)").length > n, before.tiles, { timeout: left() }).then(() => null));
+  await check(`${name}: each variant says its cost, why it has its replicas, and what it waits for`, () =>
+    page.evaluate(() => {
+      const silent = [...document.querySelectorAll(".variant")].flatMap((variant) => {
+        const says = (selector, pattern) => pattern.test(variant.querySelector(selector)?.textContent ?? "");
+        const parts = { cost: says(".money", /\d.*\$\/h/), why: says(".reason", /\S+ \S+/), waits: says(".waits li", /^(up|down|to the minimum) \S+/) };
+        return Object.entries(parts).filter(([, said]) => !said).map(([part]) => `${variant.querySelector("h3").textContent}: ${part}`);
+      });
+      return silent.join(", ") || (document.querySelector(".variant") ? null : "there is no variant");
+    }));
   await check(`${name}: a decision appears`, () =>
     page.waitForFunction((n) => document.querySelectorAll("#log > li").length > n, before.decisions, { timeout: left() }).then(() => null));
 }

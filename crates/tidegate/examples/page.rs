@@ -461,6 +461,7 @@ impl World {
                 desired: Some(0),
                 reason: "Asleep".to_owned(),
                 sentence: "No request for 10 min; the next one wakes it.".to_owned(),
+                waits_for: vec!["up: a request".to_owned()],
                 replicas: vec![Replica {
                     pod: "qwen-cpu-58d7c4f9b-t4x9z".to_owned(),
                     state: ReplicaState::Asleep,
@@ -534,6 +535,9 @@ impl World {
             desired: Some(kind.desired),
             reason: kind.reason.to_owned(),
             sentence: kind.sentence.clone(),
+            waits_for: ["up: more than 4 requests waiting", "down: less load for 16 s"]
+                .map(str::to_owned)
+                .into(),
             replicas,
         }
     }

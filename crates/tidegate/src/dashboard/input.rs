@@ -79,6 +79,9 @@ pub(crate) struct Variant {
     pub(crate) reason: String,
     /// The reason as a sentence.
     pub(crate) sentence: String,
+    /// What it waits for: what would change the answer, each as `up: ...`,
+    /// `down: ...` or `to the minimum: ...`.
+    pub(crate) waits_for: Vec<String>,
     /// Its replicas.
     pub(crate) replicas: Vec<Replica>,
 }

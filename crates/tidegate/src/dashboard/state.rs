@@ -76,6 +76,7 @@ struct VariantState {
     desired: Option<u32>,
     reason: String,
     sentence: String,
+    waits_for: Vec<String>,
     replicas: Vec<ReplicaView>,
 }
 
@@ -278,6 +279,7 @@ fn variant(
         desired: variant.desired,
         reason: variant.reason.clone(),
         sentence: variant.sentence.clone(),
+        waits_for: variant.waits_for.clone(),
         replicas: variant.replicas.iter().map(view).collect(),
     }
 }

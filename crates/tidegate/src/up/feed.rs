@@ -175,8 +175,20 @@ fn variant(view: &VariantView, pods: &[Arc<Pod>], now_ms: i64) -> Variant {
         desired: view.desired,
         reason: view.reason.clone(),
         sentence: view.sentence.clone(),
+        waits_for: view
+            .explanation
+            .as_ref()
+            .map_or_else(Vec::new, |explanation| nearest(&explanation.would_change)),
         replicas: replicas.collect(),
     }
+}
+
+/// The first thing that would add a replica, and the first that would take one.
+fn nearest(changes: &[String]) -> Vec<String> {
+    let (up, down): (Vec<&String>, Vec<&String>) = changes.iter().partition(|change| change.starts_with("up: "));
+    let fewer = |change: &&&String| change.starts_with("down: ") || change.starts_with("to ");
+    let first = up.first().into_iter().chain(down.iter().find(fewer));
+    first.map(|change| (*change).clone()).collect()
 }
 
 fn decisions_of(record: &DecisionRecord) -> Vec<Arc<Decision>> {
@@ -264,6 +276,20 @@ mod tests {
             pools: [("default/m".to_owned(), pool)].into(),
             ..GatewaySignals::default()
         }
+    }
+
+    #[test]
+    fn what_a_variant_waits_for_is_one_thing_each_way() {
+        let changes = [
+            "an SLO counts again: later",
+            "up: slots",
+            "up: KV",
+            "down: calm",
+            "to the minimum: idle",
+        ];
+        assert_eq!(nearest(&changes.map(str::to_owned)), ["up: slots", "down: calm"]);
+        assert_eq!(nearest(&["to the minimum: idle".to_owned()]), ["to the minimum: idle"]);
+        assert!(nearest(&[]).is_empty());
     }
 
     #[test]

@@ -19,7 +19,7 @@ function makeVariant() {
   return el("article", { class: "variant" },
     el("div", { class: "who" }, el("h3"), el("p")),
     el("ul", { class: "berths" }),
-    el("div", { class: "terms" }, el("p", { class: "money" }), el("p", { class: "bounds" }), el("p", { class: "reason" }, el("b"), " ", el("span"))),
+    el("div", { class: "terms" }, el("p", { class: "money" }), el("p", { class: "bounds" }), el("p", { class: "reason" }, el("b"), " ", el("span")), el("ul", { class: "waits", title: "what it waits for: what would change its replicas" })),
   );
 }
 
@@ -28,7 +28,7 @@ function updateVariant(node, variant, now) {
   put(who.children[0], variant.name);
   put(who.children[1], `${variant.model} · ${variant.accelerator}`);
   set(list, "aria-label", `Replicas of ${variant.name}`);
-  const [cost, bounds, reason] = terms.children;
+  const [cost, bounds, reason, waits] = terms.children;
   put(cost, money(variant.cost_now));
   set(cost, "title", variant.cost_per_hour === null ? "the cost of a replica is not known" : `${money(variant.cost_per_hour)} per replica`);
   const current = variant.current ?? "–";
@@ -36,6 +36,11 @@ function updateVariant(node, variant, now) {
   put(bounds, `${current} of ${variant.min}–${variant.max}${wanted}`);
   put(reason.children[0], variant.reason);
   put(reason.children[1], variant.sentence);
+  keyed(waits, variant.waits_for, (text) => text.split(": ")[0], () => el("li", {}, el("b"), " ", el("span")), (item, text) => {
+    const [way, ...what] = text.split(": ");
+    put(item.children[0], way);
+    put(item.children[1], what.join(": "));
+  });
   const places = settle(variant);
   list.classList.toggle("vacant", !variant.replicas.length);
   keyed(list, places, (place) => place.key, makeBerth, (berth, place) => updateBerth(berth, place, now));

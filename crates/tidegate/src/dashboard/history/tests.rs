@@ -164,6 +164,7 @@ fn the_time_a_start_takes_is_learned_from_earlier_ones() {
         desired: None,
         reason: String::new(),
         sentence: String::new(),
+        waits_for: Vec::new(),
         replicas,
     };
     let at = |now, replicas| Input {

@@ -61,6 +61,7 @@ fn input(replicas: Vec<Replica>) -> Input {
             desired: Some(1),
             reason: "CoversDemand".to_owned(),
             sentence: "It covers the demand.".to_owned(),
+            waits_for: vec!["up: more than 8 slots expected".to_owned()],
             replicas,
         }],
         decisions: Vec::new(),
