@@ -44,6 +44,11 @@ pub fn all() -> Vec<Scenario> {
             embedded_only: true,
             run: |g| Box::pin(reaction::to_a_step(g)),
         },
+        Scenario {
+            name: "an-autoscaler-elsewhere-decides-at-once",
+            embedded_only: true,
+            run: |g| Box::pin(reaction::elsewhere(g)),
+        },
         both("zero-replicas-wake-for-one-request", |g| Box::pin(from_zero(g))),
         both("deleted-pod-costs-no-request", |g| Box::pin(deleted_pod(g))),
         both("killed-model-server-is-restarted-and-counted", |g| {

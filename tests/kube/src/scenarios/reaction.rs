@@ -1,6 +1,7 @@
 //! How soon a decision is published after what it answers.
 
 use super::{QUICK, SCALED, SOON, fleet};
+use crate::arena::autoscaler::Autoscaler;
 use crate::arena::{Arena, Ground, Up, web};
 use anyhow::{Context as _, Result, ensure};
 use std::time::{Duration, Instant};
@@ -63,6 +64,39 @@ pub(crate) async fn calm(up: &Up, autoscaler: &str) -> Result<()> {
     up.until(SCALED, "deployment/tiny-l4", "{.spec.replicas}", |count| count == "1")
         .await?;
     Ok(())
+}
+
+/// The same from a process of its own, which the gateway tells over HTTP; and
+/// from no replica at all.
+pub(super) async fn elsewhere(ground: &Ground) -> Result<String> {
+    let arena = Arena::new(ground, Some(&fleet(0, 4)), &["--actuator", "observe"])?;
+    let up = arena.up().await?;
+    let mut command = tokio::process::Command::new(&ground.tidegate);
+    command
+        .args(["autoscaler", "--actuator=direct", "--watch-namespace=default"])
+        .args(QUICK)
+        .args(["--gateway", &up.addresses.gateway_admin])
+        .arg("--kubeconfig")
+        .arg(&up.addresses.kubeconfig);
+    let scaler = Autoscaler::start("autoscaler", command, &arena.file("")).await?;
+    wait_until(SOON, async || wanted(&scaler.url).await == Some(0))
+        .await
+        .context("no replica is wanted of an idle fleet")?;
+    let asked = Instant::now();
+    let (answer, woken) = tokio::join!(up.request("tiny", 4, SCALED), until_wanted(&scaler.url, 1, asked));
+    let ((status, body), woken) = (answer?, woken?);
+    ensure!(
+        status == 200,
+        "the request that woke the fleet was answered {status}: {body}"
+    );
+    in_time(woken)?;
+    let stepped = step(&up, &scaler.url).await?;
+    in_time(stepped)?;
+    Ok(format!(
+        "published {} ms after a request to no replica, {} ms after a step",
+        woken.as_millis(),
+        stepped.as_millis()
+    ))
 }
 
 /// From the gateway: what it holds is known at once, whatever the interval.
