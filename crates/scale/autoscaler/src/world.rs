@@ -297,6 +297,7 @@ fn keep_if_served(
     tokio::spawn(async move {
         while discovery::pinned_kind(&client, &subject.gvk()).await.is_err() {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
@@ -333,6 +334,7 @@ async fn follow<K>(
     let mut broken = false;
     loop {
         let event = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             event = events.next() => event,
         };

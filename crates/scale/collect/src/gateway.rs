@@ -2,6 +2,7 @@
 
 use crate::get::Getter;
 use crate::health::Counters;
+use crate::transport::Transport;
 use crate::window::CounterWindow;
 use crate::{Clock, SourceHealth};
 use parking_lot::Mutex;
@@ -172,11 +173,12 @@ impl GatewayReader {
 }
 
 async fn poll(reader: GatewayReader, i: usize, url: String, stop: CancellationToken) {
-    let getter = Getter::new(DEADLINE, MAX_BODY);
+    let getter = Getter::new(Transport::Network, DEADLINE, MAX_BODY);
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
