@@ -4,7 +4,8 @@
 use super::world::{MODEL, NAMESPACE, Shared};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::runtime::reflector::Store;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -50,21 +51,21 @@ impl Pods {
 }
 
 /// Brings the Pods to what the Deployments ask for.
-pub(crate) async fn reconcile(client: &Client, shared: &Arc<Shared>) {
+pub(crate) async fn reconcile(client: &Client, watched: &Store<Deployment>, shared: &Arc<Shared>) {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
-    let mut listed = deployments.list(&ListParams::default()).await.unwrap().items;
-    listed.sort_by_key(ResourceExt::name_any);
+    let mut listed = watched.state();
+    listed.sort_by_key(|deployment| deployment.name_any());
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let now = shared.now();
 
-    let uids: Vec<String> = listed.iter().filter_map(ResourceExt::uid).collect();
+    let uids: Vec<String> = listed.iter().filter_map(|deployment| deployment.uid()).collect();
     let orphans: Vec<String> = shared.pods.lock().named(|known| !uids.contains(&known.owner));
     for name in orphans {
         end(&pods, shared, &name).await;
     }
     for deployment in listed {
         let (name, uid) = (deployment.name_any(), deployment.uid().unwrap());
-        let wanted = deployment.spec.unwrap().replicas.unwrap_or(1) as usize;
+        let wanted = deployment.spec.as_ref().unwrap().replicas.unwrap_or(1) as usize;
         let mine = |known: &Known| known.owner == uid;
         while shared.pods.lock().named(mine).len() < wanted {
             begin(&pods, shared, &name, &uid, now).await;
@@ -92,7 +93,7 @@ pub(crate) async fn reconcile(client: &Client, shared: &Arc<Shared>) {
         let has = shared.pods.lock().named(mine).len();
         let status = Patch::Merge(json!({"status": {"replicas": has}}));
         let params = PatchParams::default();
-        if deployment.status.and_then(|status| status.replicas) != i32::try_from(has).ok() {
+        if deployment.status.as_ref().and_then(|status| status.replicas) != i32::try_from(has).ok() {
             match deployments.patch_status(&name, &params, &status).await {
                 Ok(_) => {}
                 // Deleted meanwhile.

@@ -11,6 +11,7 @@ use apiserver::InProcess;
 use autoscaler::configuration::{Names, Scope};
 use autoscaler::{Clock, Config, Election, Policy, PrometheusConfig, Running, ScrapeConfig, Terms, Transport};
 use bytes::Bytes;
+use futures::StreamExt;
 use http::{Request, Response};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -19,6 +20,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
 };
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -150,6 +153,11 @@ pub(crate) struct World {
     moments: Arc<Mutex<Vec<Moment>>>,
 }
 
+fn variant_resource() -> ApiResource {
+    let gvk = GroupVersionKind::gvk("llmd.ai", "v1alpha1", "VariantAutoscaling");
+    ApiResource::from_gvk_with_plural(&gvk, "variantautoscalings")
+}
+
 /// Plays a scenario, and tells every second of it.
 pub(crate) fn play(seed: u64, setup: Setup, scenario: impl AsyncFnOnce(&mut World)) -> History {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -236,10 +244,11 @@ impl World {
                 shared.engines.lock().step(STEP.as_secs_f64(), shared.now());
             }
         });
-        let (shared, client) = (self.shared.clone(), self.client.clone());
+        let (deployments, variants) = self.watch();
+        let (shared, client, watched) = (self.shared.clone(), self.client.clone(), deployments.clone());
         tokio::spawn(async move {
             loop {
-                pods::reconcile(&client, &shared).await;
+                pods::reconcile(&client, &watched, &shared).await;
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         });
@@ -251,20 +260,32 @@ impl World {
             }
         });
         let (shared, moments) = (self.shared.clone(), self.moments.clone());
-        let (variants, deployments) = (self.variants(), self.deployments());
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                let deployment = deployments.get_opt(NAME).await.unwrap();
-                let wanted = deployment.map(|deployment| i64::from(deployment.spec.unwrap().replicas.unwrap()));
-                let variant = variants.get_opt(NAME).await.unwrap();
-                let variant = variant.map_or(Value::Null, |variant| serde_json::to_value(variant).unwrap());
+                let deployment = deployments.get(&ObjectRef::new(NAME).within(NAMESPACE));
+                let replicas = |deployment: Arc<Deployment>| deployment.spec.as_ref()?.replicas;
+                let wanted = deployment.map(|deployment| i64::from(replicas(deployment).unwrap()));
+                let variant = variants.state().first().map(|variant| variant.data.clone());
                 let at = shared.begun.elapsed().as_secs();
                 let serving = shared.pods.lock().serving().len();
                 let mut moments = moments.lock();
-                moments.push(Moment::new(at, wanted, serving, &variant));
+                moments.push(Moment::new(at, wanted, serving, &variant.unwrap_or_default()));
             }
         });
+    }
+
+    /// What is there, without asking each time.
+    fn watch(&self) -> (Store<Deployment>, Store<DynamicObject>) {
+        let writer = reflector::store::Writer::default();
+        let deployments = writer.as_reader();
+        let all = watcher(self.deployments(), watcher::Config::default()).reflect(writer);
+        tokio::spawn(all.for_each(|_| std::future::ready(())));
+        let writer = reflector::store::Writer::new(variant_resource());
+        let variants = writer.as_reader();
+        let all = watcher(self.variants(), watcher::Config::default()).reflect(writer);
+        tokio::spawn(all.for_each(|_| std::future::ready(())));
+        (deployments, variants)
     }
 
     /// Starts a controller whose clock is so many seconds ahead.
@@ -370,9 +391,7 @@ impl World {
     }
 
     fn variants(&self) -> Api<DynamicObject> {
-        let gvk = GroupVersionKind::gvk("llmd.ai", "v1alpha1", "VariantAutoscaling");
-        let resource = ApiResource::from_gvk_with_plural(&gvk, "variantautoscalings");
-        Api::namespaced_with(self.client.clone(), NAMESPACE, &resource)
+        Api::namespaced_with(self.client.clone(), NAMESPACE, &variant_resource())
     }
 
     fn deployments(&self) -> Api<Deployment> {
