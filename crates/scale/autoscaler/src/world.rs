@@ -19,6 +19,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+mod again;
+
+use again::Again;
+
 /// The local copies.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
@@ -329,7 +333,10 @@ async fn follow<K>(
         health,
         slim,
     } = how;
-    let events = watcher(api, config).default_backoff().modify(slim).reflect(writer);
+    let events = watcher(api, config)
+        .backoff(Again::default())
+        .modify(slim)
+        .reflect(writer);
     tokio::pin!(events);
     let mut broken = false;
     loop {

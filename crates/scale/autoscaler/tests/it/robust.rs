@@ -18,4 +18,8 @@ mod pods;
 mod prometheus;
 mod world;
 
+mod api_server;
+mod chaos;
+mod leaders;
+mod objects;
 mod sources;

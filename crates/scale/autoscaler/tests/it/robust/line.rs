@@ -27,7 +27,7 @@ pub(crate) enum Way {
     Flaky,
     /// Every request is answered with 500.
     Failing,
-    /// Every write is answered with 409.
+    /// Every attempt to scale is answered with 409.
     Conflicting,
     /// Nothing gets through; what was asked is delivered when the line is better.
     Frozen,
@@ -75,7 +75,11 @@ impl Line {
         let line = self.clone();
         let service = tower::service_fn(move |request| {
             let line = line.clone();
-            async move { line.carry(request).await }
+            async move {
+                // What was sent arrives, even when nobody waits for the answer any more.
+                let carried = tokio::spawn(async move { line.carry(request).await });
+                carried.await.map_err(|error| Broken(error.to_string()))?
+            }
         });
         kube::Client::new(service, "default")
     }
@@ -108,8 +112,8 @@ impl Line {
         let chosen = match way {
             Way::Flaky => self.0.chance.lock().below(8),
             Way::Failing => 0,
-            Way::Conflicting => 2,
-            Way::Fine | Way::Frozen => 7,
+            Way::Conflicting if head.uri.path().ends_with("/scale") => 2,
+            Way::Conflicting | Way::Fine | Way::Frozen => 7,
         };
         match chosen {
             0 => return Ok(refused(500, "InternalError", "etcdserver: request timed out")),

@@ -65,6 +65,8 @@ pub(crate) struct Setup {
     pub(crate) configmaps: Vec<(&'static str, Value)>,
     /// Controllers that take part in an election; one alone without.
     pub(crate) candidates: u64,
+    /// Seconds that the clock of each is ahead of the one before.
+    pub(crate) apart: i64,
 }
 
 impl Default for Setup {
@@ -77,6 +79,7 @@ impl Default for Setup {
             bounds: (1, 8),
             configmaps: Vec::new(),
             candidates: 0,
+            apart: 0,
         }
     }
 }
@@ -165,8 +168,6 @@ pub(crate) fn play(seed: u64, setup: Setup, scenario: impl AsyncFnOnce(&mut Worl
         .start_paused(true)
         .build()
         .unwrap();
-    // Clients spread their second attempts by chance.
-    fastrand::seed(seed);
     runtime.block_on(async {
         let mut world = World::begin(seed, setup).await;
         scenario(&mut world).await;
@@ -210,7 +211,7 @@ impl World {
         world.moments.lock().clear();
         let candidates = world.setup.candidates;
         for number in 0..candidates.max(1) {
-            world.start(number, 0).await;
+            world.start(number, number as i64 * world.setup.apart).await;
         }
         world
     }
@@ -352,6 +353,14 @@ impl World {
             clock: Some(Clock::start_at(Duration::from_millis(now as u64))),
             ..Config::default()
         }
+    }
+
+    /// The numbers of those that lead, as far as they know.
+    pub(crate) fn leading(&self) -> Vec<usize> {
+        let all = self.scalers.iter().enumerate();
+        all.filter(|(_, scaler)| !scaler.stop.is_cancelled() && scaler.running.handle.leads())
+            .map(|(number, _)| number)
+            .collect()
     }
 
     /// Lets so many seconds pass.
