@@ -27,6 +27,15 @@ pub(crate) mod subresource;
 pub(crate) mod update;
 pub(crate) mod watch;
 
+/// Who tells the time that is written into objects.
+pub(crate) struct Wall(pub(crate) Box<dyn Fn() -> jiff::Timestamp + Send + Sync>);
+
+impl std::fmt::Debug for Wall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wall")
+    }
+}
+
 /// Everything that requests share.
 #[derive(Debug)]
 pub(crate) struct Api {
@@ -37,6 +46,7 @@ pub(crate) struct Api {
     documents: RwLock<Arc<Documents>>,
     refreshing: Mutex<()>,
     started: Instant,
+    wall: Wall,
     pub(crate) watches: AtomicUsize,
     pub(crate) requests: AtomicUsize,
     pub(crate) stop: CancellationToken,
@@ -62,7 +72,7 @@ impl Call {
 }
 
 impl Api {
-    pub(crate) fn new(store: Store, bell: Arc<Bell>, disk: Option<Disk>, stop: CancellationToken) -> Self {
+    pub(crate) fn new(store: Store, bell: Arc<Bell>, disk: Option<Disk>, stop: CancellationToken, wall: Wall) -> Self {
         Self {
             store: Mutex::new(store),
             disk,
@@ -71,6 +81,7 @@ impl Api {
             documents: RwLock::default(),
             refreshing: Mutex::default(),
             started: Instant::now(),
+            wall,
             watches: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             stop,
@@ -103,6 +114,11 @@ impl Api {
     /// The schemas of what is served right now.
     pub(crate) fn documents(&self) -> Arc<Documents> {
         self.documents.read().clone()
+    }
+
+    /// Now, as it is written into objects that are made or deleted.
+    pub(crate) fn time(&self) -> String {
+        crate::time::at((self.wall.0)())
     }
 
     /// Milliseconds since the start: the store's clock.

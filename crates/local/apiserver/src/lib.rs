@@ -39,4 +39,4 @@ mod tasks;
 mod time;
 
 pub use disk::DiskError;
-pub use server::{Error, Options, Running, serve};
+pub use server::{Error, InProcess, Options, Running, serve};

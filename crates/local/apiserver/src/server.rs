@@ -13,7 +13,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -21,13 +22,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer::{self, Answer, Wanted};
 use crate::disk::{self, Bell, DiskError};
-use crate::engine::{Api, Call};
+use crate::engine::{Api, Call, Wall};
 use crate::failure::{Failure, Outcome};
 use crate::lifecycle::Part;
 use crate::query::{Place, Query, place};
 use crate::resource::Resource;
 use crate::store::{Memory, Store};
 use crate::{discovery, limits, tasks};
+
+mod in_process;
+
+pub use in_process::InProcess;
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -115,11 +120,7 @@ pub async fn serve(options: Options) -> Result<Running, Error> {
         address: listen,
         source,
     })?;
-    let memory = Memory {
-        events: limits::EVENTS,
-        age: u64::try_from(limits::EVENT_AGE.as_millis()).unwrap_or(u64::MAX),
-        bytes: limits::EVENT_BYTES,
-    };
+    let memory = memory();
     let (store, bell, disk) = match data_dir {
         None => (Store::new(0, memory), Arc::new(Bell::new(0)), None),
         Some(folder) => {
@@ -130,11 +131,8 @@ pub async fn serve(options: Options) -> Result<Running, Error> {
     };
     let restored = store.count();
     let stop = CancellationToken::new();
-    let api = Arc::new(Api::new(store, bell, disk, stop.clone()));
-    api.refresh();
-    api.first_objects()
-        .await
-        .map_err(|failure| Error::Store(failure.message))?;
+    let wall = Wall(Box::new(jiff::Timestamp::now));
+    let api = begin(Api::new(store, bell, disk, stop.clone(), wall)).await?;
     let tasks = TaskTracker::new();
     tasks.spawn(tasks::housekeeping(api.clone()));
     tasks.spawn(accept(listener, api.clone(), tasks.clone()));
@@ -146,6 +144,23 @@ pub async fn serve(options: Options) -> Result<Running, Error> {
         stop,
         tasks,
     })
+}
+
+fn memory() -> Memory {
+    Memory {
+        events: limits::EVENTS,
+        age: u64::try_from(limits::EVENT_AGE.as_millis()).unwrap_or(u64::MAX),
+        bytes: limits::EVENT_BYTES,
+    }
+}
+
+async fn begin(api: Api) -> Result<Arc<Api>, Error> {
+    let api = Arc::new(api);
+    api.refresh();
+    api.first_objects()
+        .await
+        .map_err(|failure| Error::Store(failure.message))?;
+    Ok(api)
 }
 
 async fn accept(listener: TcpListener, api: Arc<Api>, tasks: TaskTracker) {
@@ -169,14 +184,14 @@ async fn accept(listener: TcpListener, api: Arc<Api>, tasks: TaskTracker) {
         };
         let api = api.clone();
         tasks.spawn(async move {
+            let _ = stream.set_nodelay(true);
             converse(stream, api).await;
             drop(permit);
         });
     }
 }
 
-async fn converse(stream: TcpStream, api: Arc<Api>) {
-    let _ = stream.set_nodelay(true);
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, api: Arc<Api>) {
     let stop = api.stop.clone();
     let service = service_fn(move |request| {
         let api = api.clone();

@@ -71,7 +71,7 @@ impl Api {
                     "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
                 },
             });
-            lifecycle::created(&services, &mut service, &time::now(), &time::uid())?;
+            lifecycle::created(&services, &mut service, &self.time(), &time::uid())?;
             let _ = self.put(&services, &at, service, Expect::Absent).await?;
         }
         Ok(())

@@ -14,7 +14,6 @@ use crate::{Actuator, Config, Handle};
 use api::VariantAutoscalingStatus;
 use capacity::{Decision, ModelView, VariantDecision};
 use collect::{Clock, GatewayReader};
-use jiff::Timestamp;
 use kube::Client;
 use past::Past;
 use std::collections::BTreeMap;
@@ -59,6 +58,7 @@ pub(crate) async fn run(
     let configs = ConfigMaps::watch(&client, scope, &config.policy, namespace, &changed, &stop);
     let gateway = GatewayReader::start(config.gateway.clone(), clock, &changed, &stop);
     tokio::select! {
+        biased;
         () = stop.cancelled() => return,
         ((), ()) = async { tokio::join!(world.ready(), configs.ready()) } => {}
     }
@@ -100,6 +100,7 @@ pub(crate) async fn run(
             }
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             _ = ticks.tick() => {}
             () = changed.notified() => {}
@@ -183,7 +184,7 @@ impl Controller {
             BTreeMap::new()
         };
         let started = self.clock.now();
-        let wall = Timestamp::now();
+        let wall = crate::status::timestamp(self.clock.wall());
         let pass = self.report(&variants, &views, &decisions, &acted, now, wall);
         let took = deciding + self.clock.now().since(started);
         self.handle.publish(Pass {

@@ -1,8 +1,8 @@
 //! Takes part in an election by Lease, as [`crate::lease`] decides.
 
 use crate::lease::{self, Observed, Record, Step, Terms};
+use crate::status::timestamp;
 use collect::Clock;
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
@@ -156,6 +156,7 @@ impl Running {
         loop {
             self.turn().await;
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(self.election.terms.retry) => {}
             }
@@ -235,7 +236,7 @@ impl Running {
     }
 
     fn spec(&self, taking: bool, transitions: i32) -> LeaseSpec {
-        let now = MicroTime(Timestamp::now());
+        let now = MicroTime(timestamp(self.clock.wall()));
         let before = self
             .lease
             .as_ref()
@@ -296,7 +297,7 @@ impl Running {
         let spec = LeaseSpec {
             holder_identity: Some(String::new()),
             lease_duration_seconds: Some(1),
-            renew_time: Some(MicroTime(Timestamp::now())),
+            renew_time: Some(MicroTime(timestamp(self.clock.wall()))),
             ..spec
         };
         match tokio::time::timeout(DEADLINE, self.put(spec)).await {

@@ -36,7 +36,7 @@ mod writer;
 
 pub use capacity::optimize::gpus::Fail;
 pub use capacity::{Policy, PolicyError};
-pub use collect::{GatewaySource, PrometheusConfig, PrometheusError, ScrapeConfig};
+pub use collect::{Answering, Clock, GatewaySource, PrometheusConfig, PrometheusError, ScrapeConfig, Transport};
 pub use election::Election;
 pub use handle::Handle;
 pub use inventory::{GpuRecord, InventoryRecord, NodeSelector};
@@ -44,7 +44,6 @@ pub use lease::{Terms, TermsError};
 pub use record::{DecisionRecord, ExplanationRecord, InputRecord, RuleRecord, VariantChange};
 pub use views::{Measured, ReplicaRecord, VariantView};
 
-use collect::Clock;
 use metrics_server::Pages;
 use replica_sources::ReplicaSources;
 use std::net::SocketAddr;
@@ -116,6 +115,8 @@ pub struct Config {
     /// The shard to look after: objects whose label `wva.llmd.ai/controller-instance`
     /// says so; everything if absent.
     pub instance: Option<String>,
+    /// The time; the system's from the start on if absent.
+    pub clock: Option<Clock>,
 }
 
 impl Default for Config {
@@ -135,6 +136,7 @@ impl Default for Config {
             configuration: None,
             limiter: Limiter::default(),
             instance: None,
+            clock: None,
         }
     }
 }
@@ -195,7 +197,7 @@ pub async fn start(client: kube::Client, mut config: Config, stop: CancellationT
     if let (Some(prometheus), None) = (&config.prometheus, &config.scrape) {
         config.policy.max_age = config.policy.max_age.max(prometheus.fresh);
     }
-    let clock = Clock::start();
+    let clock = config.clock.unwrap_or_else(Clock::start);
     let replicas = ReplicaSources::start(config.scrape.clone(), config.prometheus.clone(), clock, &stop)?;
     let handle = Handle::new();
     let serve = async |address: Option<SocketAddr>, pages| match address {

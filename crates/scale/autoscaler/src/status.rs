@@ -156,6 +156,12 @@ pub(crate) fn shortened(message: &str) -> String {
     message.chars().take(MOST - 1).chain(['…']).collect()
 }
 
+/// A time since the unix epoch, as objects have it.
+pub(crate) fn timestamp(since_epoch: Duration) -> Timestamp {
+    let since = jiff::SignedDuration::try_from(since_epoch).unwrap_or(jiff::SignedDuration::MAX);
+    Timestamp::from_duration(since).unwrap_or(Timestamp::MAX)
+}
+
 /// The API's times have whole seconds.
 pub(crate) fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)

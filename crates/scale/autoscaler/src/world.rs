@@ -19,6 +19,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+mod again;
+
+use again::Again;
+
 /// The local copies.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
@@ -297,6 +301,7 @@ fn keep_if_served(
     tokio::spawn(async move {
         while discovery::pinned_kind(&client, &subject.gvk()).await.is_err() {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
@@ -328,11 +333,15 @@ async fn follow<K>(
         health,
         slim,
     } = how;
-    let events = watcher(api, config).default_backoff().modify(slim).reflect(writer);
+    let events = watcher(api, config)
+        .backoff(Again::default())
+        .modify(slim)
+        .reflect(writer);
     tokio::pin!(events);
     let mut broken = false;
     loop {
         let event = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             event = events.next() => event,
         };

@@ -2,6 +2,7 @@
 
 use crate::get::Getter;
 use crate::health::Counters;
+use crate::transport::Transport;
 use crate::window::CounterWindow;
 use crate::{Clock, SourceHealth};
 use parking_lot::Mutex;
@@ -178,7 +179,7 @@ impl GatewayReader {
 }
 
 async fn poll(reader: GatewayReader, i: usize, url: String, urgent: Arc<Notify>, stop: CancellationToken) {
-    let getter = Getter::new(DEADLINE, MAX_BODY);
+    let getter = Getter::new(Transport::Network, DEADLINE, MAX_BODY);
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut moments: Option<u64> = None;
@@ -190,6 +191,7 @@ async fn poll(reader: GatewayReader, i: usize, url: String, urgent: Arc<Notify>,
             }
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = rest => {}
         }
@@ -201,6 +203,7 @@ async fn poll(reader: GatewayReader, i: usize, url: String, urgent: Arc<Notify>,
         // much later as it was held back; the gateway's own clock may be another.
         let asked_at = reader.clock.now();
         let read = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             read = getter.get(&question) => read,
         };

@@ -1,7 +1,8 @@
 //! One bounded GET: a deadline for the whole, a limit for the body.
 
+use crate::transport::Transport;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -28,13 +29,14 @@ pub(crate) enum GetError {
 /// A client that keeps connections to many small servers.
 #[derive(Clone, Debug)]
 pub(crate) struct Getter {
-    client: Client<HttpConnector, Empty<Bytes>>,
+    transport: Transport,
+    client: Client<HttpConnector, Full<Bytes>>,
     deadline: Duration,
     max_body: usize,
 }
 
 impl Getter {
-    pub(crate) fn new(deadline: Duration, max_body: usize) -> Self {
+    pub(crate) fn new(transport: Transport, deadline: Duration, max_body: usize) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(deadline));
@@ -43,6 +45,7 @@ impl Getter {
             .pool_idle_timeout(Duration::from_secs(15))
             .build(connector);
         Self {
+            transport,
             client,
             deadline,
             max_body,
@@ -62,13 +65,13 @@ impl Getter {
                 http::header::ACCEPT,
                 "text/plain;version=0.0.4, application/json;q=0.9, */*;q=0.1",
             )
-            .body(Empty::new())
+            .body(Bytes::new())
             .map_err(|error| GetError::Url(url.to_owned(), error))?;
         let response = self
-            .client
-            .request(request)
+            .transport
+            .send(&self.client, request)
             .await
-            .map_err(|error| GetError::Unreachable(url.to_owned(), innermost(&error)))?;
+            .map_err(|why| GetError::Unreachable(url.to_owned(), why))?;
         if response.status() != http::StatusCode::OK {
             return Err(GetError::Status(url.to_owned(), response.status()));
         }
@@ -84,14 +87,4 @@ impl Getter {
             })?;
         Ok(body.to_bytes())
     }
-}
-
-/// The last cause says what happened (`Connection refused`); those above it
-/// only say that something did.
-pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }

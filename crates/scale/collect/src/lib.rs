@@ -15,6 +15,7 @@ mod health;
 mod prometheus;
 mod replica;
 mod scrape;
+mod transport;
 pub mod window;
 
 pub use availability::{Availability, Found};
@@ -24,3 +25,4 @@ pub use health::SourceHealth;
 pub use prometheus::{PrometheusConfig, PrometheusError, PrometheusSource, TrackedModel};
 pub use replica::ReplicaSignals;
 pub use scrape::{Endpoint, PodScraper, ScrapeConfig};
+pub use transport::{Answering, Transport};

@@ -243,6 +243,7 @@ async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             });
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = shared.changed.notified() => {}
             () = tokio::time::sleep(next) => {}

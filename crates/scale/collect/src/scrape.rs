@@ -5,6 +5,7 @@ use crate::families;
 use crate::get::Getter;
 use crate::health::Counters;
 use crate::replica::Past;
+use crate::transport::Transport;
 use crate::{Clock, ReplicaSignals, SourceHealth};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -32,6 +33,8 @@ pub struct ScrapeConfig {
     pub idle_interval: Duration,
     /// Window for rates.
     pub window: Duration,
+    /// How questions reach the replicas.
+    pub transport: Transport,
 }
 
 impl Default for ScrapeConfig {
@@ -44,6 +47,7 @@ impl Default for ScrapeConfig {
             busy_interval: Duration::from_secs(1),
             idle_interval: Duration::from_secs(2),
             window: Duration::from_secs(10),
+            transport: Transport::Network,
         }
     }
 }
@@ -147,7 +151,11 @@ impl PodScraper {
 }
 
 async fn run(shared: Arc<Shared>, stop: CancellationToken) {
-    let getter = Getter::new(shared.config.deadline, shared.config.max_body);
+    let getter = Getter::new(
+        shared.config.transport.clone(),
+        shared.config.deadline,
+        shared.config.max_body,
+    );
     let permits = Arc::new(Semaphore::new(shared.config.parallel.max(1)));
     let mut asking = JoinSet::new();
     loop {
@@ -160,6 +168,7 @@ async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             });
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = shared.changed.notified() => {}
             () = tokio::time::sleep(next) => {}

@@ -363,7 +363,7 @@ impl Api {
             if definition {
                 crds::prepare(&mut new);
             }
-            lifecycle::created(resource, &mut new, &time::now(), &time::uid())?;
+            lifecycle::created(resource, &mut new, &self.time(), &time::uid())?;
             if definition {
                 crds::begin(&mut new)?;
             }
@@ -412,7 +412,7 @@ impl Api {
             let accounts = self.builtin("", "v1", "serviceaccounts")?;
             let namespace = meta(&stored.value, "name");
             let mut account = json!({"metadata": {"name": "default", "namespace": namespace}});
-            lifecycle::created(&accounts, &mut account, &time::now(), &time::uid())?;
+            lifecycle::created(&accounts, &mut account, &self.time(), &time::uid())?;
             // One that exists already is as good.
             let _ = self
                 .put(&accounts, &key(namespace, "default"), account, Expect::Absent)

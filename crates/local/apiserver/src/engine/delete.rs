@@ -13,7 +13,7 @@ use crate::lifecycle::{self, Deleted, Deletion, Propagation};
 use crate::object::meta;
 use crate::resource::Resource;
 use crate::store::{Expect, Object, Refused};
-use crate::{crds, limits, time};
+use crate::{crds, limits};
 
 /// What a client says about a deletion.
 #[derive(Debug, Default)]
@@ -220,7 +220,7 @@ impl Api {
             // Instances go before their definition: a finalizer holds it meanwhile.
             let held = resource.is(crds::GROUP, crds::PLURAL).then(|| crds::held(&old.value));
             let before = held.as_ref().unwrap_or(&old.value);
-            let done = match lifecycle::deleted(resource, before, &order.deletion, &time::now()) {
+            let done = match lifecycle::deleted(resource, before, &order.deletion, &self.time()) {
                 Deleted::Held(new) if new == old.value => {
                     self.durable(old.revision).await?;
                     return Ok(Fate::Held(old));

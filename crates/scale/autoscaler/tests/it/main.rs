@@ -3,6 +3,7 @@
 mod control;
 mod fleet;
 mod gpus;
+mod robust;
 
 use autoscaler::{Actuator, Config, GatewaySource, Policy, ScrapeConfig};
 use fleet::Fleet;

@@ -2,7 +2,7 @@
 
 use super::config::{PrometheusConfig, PrometheusError, problem};
 use super::recorded::Series;
-use crate::Clock;
+use crate::{Clock, Transport};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -56,6 +56,7 @@ pub(super) struct Answer {
 /// A client of one Prometheus.
 #[derive(Debug)]
 pub(super) struct Client {
+    transport: Transport,
     client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     url: String,
     token: Option<HeaderValue>,
@@ -95,6 +96,7 @@ impl Client {
             None => None,
         };
         Ok(Self {
+            transport: config.transport.clone(),
             client: legacy::Client::builder(TokioExecutor::new())
                 .pool_idle_timeout(Duration::from_secs(30))
                 .build(builder.enable_http1().wrap_connector(http)),
@@ -121,16 +123,16 @@ impl Client {
             .finish();
         let mut request = http::Request::post(&self.url)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Full::new(Bytes::from(form)))
+            .body(Bytes::from(form))
             .map_err(|error| QueryError::Unreachable(url(), error.to_string()))?;
         if let Some(token) = self.token().await? {
             request.headers_mut().insert(AUTHORIZATION, token);
         }
         let response = self
-            .client
-            .request(request)
+            .transport
+            .send(&self.client, request)
             .await
-            .map_err(|error| QueryError::Unreachable(url(), crate::get::innermost(&error)))?;
+            .map_err(|why| QueryError::Unreachable(url(), why))?;
         let status = response.status();
         let server_time = response.headers().get(DATE).and_then(date);
         let body = Limited::new(response.into_body(), self.max_body)

@@ -1,5 +1,6 @@
 //! Where Prometheus is and how to talk to it.
 
+use crate::Transport;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub struct PrometheusConfig {
     pub deadline: Duration,
     /// Most bytes of an answer.
     pub max_body: usize,
+    /// How questions reach the server.
+    pub transport: Transport,
 }
 
 impl PrometheusConfig {
@@ -60,6 +63,7 @@ impl PrometheusConfig {
             unavailable: Duration::from_secs(300),
             deadline: Duration::from_secs(10),
             max_body: 64 << 20,
+            transport: Transport::Network,
         }
     }
 

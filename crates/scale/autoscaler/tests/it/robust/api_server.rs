@@ -1,0 +1,92 @@
+//! An API server that refuses, contradicts and breaks off.
+
+use super::chance::seeds;
+use super::line::Way;
+use super::world::{Setup, play};
+
+const SEEDS: u64 = 4;
+const TARGET: &str = "TargetResolved";
+const METRICS: &str = "MetricsAvailable";
+const READY: &str = "OptimizationReady";
+const ALWAYS: std::ops::RangeInclusive<u64> = 0..=u64::MAX;
+
+#[test]
+fn it_fails_for_a_while() {
+    for seed in seeds("API server fails", SEEDS) {
+        for way in [Way::Failing, Way::Frozen, Way::Flaky] {
+            let (mut begin, mut end) = (0, 0);
+            let history = play(seed, Setup::default(), async |world| {
+                world.pass(120.0).await;
+                begin = world.at();
+                world.scalers[0].line.set(way);
+                world.scalers[0].line.cut_watches();
+                world.load(14.0);
+                world.pass(90.0).await;
+                end = world.at();
+                world.scalers[0].line.set(Way::Fine);
+                world.pass(240.0).await;
+            });
+            history
+                .sound()
+                .within(ALWAYS, 1..=8)
+                .turns(ALWAYS, 8)
+                .never_fewer(begin + 2..=end)
+                .says(end + 45..=u64::MAX, TARGET, &["TargetFound"])
+                .says(end + 45..=u64::MAX, METRICS, &["MetricsFound", "MetricsMissing"]);
+            let last = history.moments.last().unwrap();
+            assert!((3..=8).contains(&last.wanted.unwrap()), "{way:?}: {history}");
+            assert_eq!(last.desired, last.wanted, "{way:?}: {history}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_set_is_said() {
+    for seed in seeds("scaling refused", SEEDS) {
+        let (mut begin, mut end) = (0, 0);
+        let history = play(seed, Setup::default(), async |world| {
+            world.pass(120.0).await;
+            begin = world.at();
+            world.scalers[0].line.set(Way::Conflicting);
+            world.load(16.0);
+            world.pass(90.0).await;
+            end = world.at();
+            world.scalers[0].line.set(Way::Fine);
+            world.pass(180.0).await;
+        });
+        history
+            .sound()
+            .within(ALWAYS, 1..=8)
+            .steady(begin + 1..=end)
+            .says(begin + 45..=end, READY, &["ScaleFailed"])
+            .tells(begin + 45..=end, READY, &["changed by somebody else"]);
+        let last = history.moments.last().unwrap();
+        assert!((4..=8).contains(&last.wanted.unwrap()), "{history}");
+        for moment in history.during(&(end + 5..=u64::MAX)) {
+            assert_ne!(moment.says(READY).reason, "ScaleFailed", "{history}");
+        }
+    }
+}
+
+#[test]
+fn watches_that_break_all_the_time_lose_nothing() {
+    for seed in seeds("watches break", SEEDS) {
+        let history = play(seed, Setup::default(), async |world| {
+            for _ in 0..40 {
+                let pause = 2.0 + world.chance.lock().share() * 20.0;
+                world.pass(pause).await;
+                world.scalers[0].line.cut_watches();
+            }
+            world.load(14.0);
+            world.pass(180.0).await;
+        });
+        history
+            .sound()
+            .within(ALWAYS, 1..=8)
+            .turns(ALWAYS, 10)
+            .says(82..=u64::MAX, TARGET, &["TargetFound"])
+            .says(82..=u64::MAX, METRICS, &["MetricsFound", "MetricsMissing"]);
+        let last = history.moments.last().unwrap();
+        assert!((3..=8).contains(&last.wanted.unwrap()), "{history}");
+    }
+}
