@@ -17,7 +17,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) configmaps: &'a [ConfigMapRecord],
     pub(crate) variants: &'a [VariantView],
     pub(crate) scalings: &'a BTreeMap<Scaling, u64>,
-    pub(crate) sources: &'a BTreeMap<&'static str, SourceHealth>,
+    pub(crate) sources: &'a BTreeMap<String, SourceHealth>,
     pub(crate) gpus: &'a InventoryRecord,
     pub(crate) passes: u64,
     pub(crate) pass_micros: u64,
@@ -219,6 +219,7 @@ pub(crate) mod tests {
             reason: "QueueWaiting".to_owned(),
             sentence: String::new(),
             replicas: Vec::new(),
+            model_signals: None,
             explanation: None,
         }
     }
@@ -257,7 +258,7 @@ pub(crate) mod tests {
             variants: &[view("m-l4"), undecided],
             scalings: &[(scaling, 3)].into(),
             sources: &[(
-                "replica",
+                "replica".to_owned(),
                 SourceHealth {
                     asked: 5,
                     ..SourceHealth::default()

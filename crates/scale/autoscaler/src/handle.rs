@@ -35,7 +35,7 @@ struct State {
     decisions: VecDeque<DecisionRecord>,
     variants: Vec<VariantView>,
     published: Arc<[Published]>,
-    sources: BTreeMap<&'static str, SourceHealth>,
+    sources: BTreeMap<String, SourceHealth>,
     gpus: InventoryRecord,
     /// Changes carried out, by what `wva_replica_scaling_total` is labelled with.
     scalings: BTreeMap<Scaling, u64>,
@@ -63,7 +63,7 @@ pub(crate) struct Pass {
     pub(crate) variants: Vec<VariantView>,
     pub(crate) records: Vec<DecisionRecord>,
     pub(crate) scalings: Vec<Scaling>,
-    pub(crate) sources: BTreeMap<&'static str, SourceHealth>,
+    pub(crate) sources: BTreeMap<String, SourceHealth>,
     pub(crate) gpus: InventoryRecord,
     pub(crate) took_micros: u64,
     pub(crate) write_failures: u64,
