@@ -9,6 +9,8 @@ use collect::SourceHealth;
 use std::collections::BTreeMap;
 use wire::prom::write::{Kind, Writer};
 
+mod sources;
+
 /// What the page is made of.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
@@ -123,36 +125,7 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
         page.sample("tidegate_config_valid", &[("configmap", map.configmap.as_str())], valid);
     }
 
-    let per_source = |page: &mut Writer, name: &str, help: &str, value: &dyn Fn(&SourceHealth) -> f64| {
-        page.family(name, Kind::Counter, help);
-        for (source, health) in facts.sources {
-            page.sample(name, &[("source", source)], value(health));
-        }
-    };
-    per_source(
-        &mut page,
-        "tidegate_source_requests_total",
-        "Questions to a source of signals.",
-        &|health| health.asked as f64,
-    );
-    per_source(
-        &mut page,
-        "tidegate_source_failures_total",
-        "Questions without a usable answer.",
-        &|health| health.failed as f64,
-    );
-    per_source(
-        &mut page,
-        "tidegate_source_seconds_total",
-        "Time spent waiting for answers.",
-        &|health| health.busy_micros as f64 / 1e6,
-    );
-    per_source(
-        &mut page,
-        "tidegate_source_bytes_total",
-        "Bytes of answers.",
-        &|health| health.bytes as f64,
-    );
+    sources::write(&mut page, facts.sources);
 
     let mut single = |name: &str, help: &str, value: f64| {
         page.family(name, Kind::Counter, help);
@@ -301,10 +274,6 @@ pub(crate) mod tests {
         }
         let free = [("accelerator", "L4"), ("state", "free")];
         assert_eq!(read.select("tidegate_gpus", &free).next().unwrap().value, 3.0);
-        assert_eq!(
-            read.select("tidegate_source_requests_total", &[]).next().unwrap().value,
-            5.0
-        );
     }
 
     #[test]

@@ -128,6 +128,12 @@ impl Handle {
         self.0.state.lock().gpus.clone()
     }
 
+    /// How each source of signals is doing, by name, as of the last pass.
+    #[must_use]
+    pub fn sources(&self) -> BTreeMap<String, SourceHealth> {
+        self.0.state.lock().sources.clone()
+    }
+
     /// Whether objects and configuration have been read and looked at once.
     #[must_use]
     pub fn ready(&self) -> bool {

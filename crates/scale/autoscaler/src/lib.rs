@@ -37,7 +37,7 @@ mod writer;
 pub use capacity::optimize::gpus::Fail;
 pub use capacity::{Policy, PolicyError};
 pub use collect::{Answering, Clock, GatewaySource, PrometheusConfig, PrometheusError, Registry, ScrapeConfig};
-pub use collect::{SourceError, Transport};
+pub use collect::{SourceError, SourceHealth, Transport};
 pub use election::Election;
 pub use handle::Handle;
 pub use inventory::{GpuRecord, InventoryRecord, NodeSelector};

@@ -27,6 +27,9 @@ pub struct SourceHealth {
     pub up: Option<bool>,
     /// How its cache does, if it has one.
     pub cache: Option<CacheStats>,
+    /// By how much its clock is ahead of ours, milliseconds, if it tells the
+    /// time; below 0 it is behind.
+    pub clock_ahead_ms: Option<i64>,
 }
 
 impl SourceHealth {
@@ -45,6 +48,7 @@ impl SourceHealth {
             last_success: self.last_success.max(other.last_success),
             up: self.up.max(other.up),
             cache,
+            clock_ahead_ms: self.clock_ahead_ms.or(other.clock_ahead_ms),
         }
     }
 }
@@ -98,6 +102,7 @@ impl Counters {
                 .or(failure)
                 .map(|_| success > failure || success.is_some_and(|at| now.since(at) <= UP_FOR)),
             cache: None,
+            clock_ahead_ms: None,
         }
     }
 }

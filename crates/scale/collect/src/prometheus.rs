@@ -88,13 +88,6 @@ impl PrometheusSource {
         }
         Ok(Self { shared })
     }
-
-    /// By how much Prometheus' clock is ahead of ours, seconds, as far as its
-    /// answers tell; below 0 it is behind.
-    #[must_use]
-    pub fn clock_skew(&self) -> f64 {
-        self.shared.skew.lock().seconds()
-    }
 }
 
 impl MetricsSource for PrometheusSource {
@@ -172,6 +165,7 @@ impl MetricsSource for PrometheusSource {
     fn health(&self) -> SourceHealth {
         SourceHealth {
             cache: self.shared.cache.keeps().then(|| self.shared.cache.stats()),
+            clock_ahead_ms: self.shared.skew.lock().ahead_ms(),
             ..self.shared.counters.read(self.shared.clock.now())
         }
     }

@@ -62,9 +62,12 @@ impl Skew {
         if self.estimate >= 0 { theirs - by } else { theirs + by }
     }
 
-    /// By how much theirs is ahead, seconds; below 0 it is behind.
-    pub(super) fn seconds(self) -> f64 {
-        self.estimate as f64 / 1e9
+    /// By how much theirs is ahead, milliseconds, once it was heard; below 0 it
+    /// is behind.
+    pub(super) fn ahead_ms(self) -> Option<i64> {
+        self.known?;
+        let millis = self.estimate / 1_000_000;
+        Some(i64::try_from(millis).unwrap_or(if millis < 0 { i64::MIN } else { i64::MAX }))
     }
 
     /// Whether the estimate is the same, so that times on our line compare.
@@ -131,9 +134,9 @@ mod tests {
         let mut skew = Skew::default();
         let at = Instant::from_secs;
         skew.heard(at(1_030), at(1_000), at(1_000));
-        assert!((29.0..=31.0).contains(&skew.seconds()), "{skew:?}");
+        assert_eq!(skew.ahead_ms(), Some(30_500));
         skew.heard(at(1_010), at(1_010), at(1_010));
-        assert!(skew.seconds().abs() <= 1.0, "{skew:?}");
+        assert_eq!(skew.ahead_ms(), Some(500));
         assert!(skew.ours(at(1_011)) >= at(1_010));
     }
 
@@ -145,7 +148,7 @@ mod tests {
                 let at = Instant::from_nanos;
                 skew.heard(at(theirs), at(asked.min(answered)), at(asked.max(answered)));
                 let _ = skew.ours(at(theirs));
-                prop_assert!(skew.seconds().is_finite() && skew.agrees_with(skew));
+                prop_assert!(skew.ahead_ms().is_some() && skew.agrees_with(skew));
             }
         }
     }
