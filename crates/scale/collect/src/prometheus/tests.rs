@@ -1,10 +1,15 @@
+mod faults;
+mod settings;
+mod tls;
+mod world;
+
 use super::*;
 use crate::{Endpoint, by_model};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use units::{Signal, Source};
 
 /// A server that answers each question with what `answer` makes of it (decoded
@@ -26,7 +31,7 @@ async fn prometheus(answer: impl Fn(&str) -> Option<(u16, String)> + Send + Sync
 }
 
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     answer: &(dyn Fn(&str) -> Option<(u16, String)> + Send + Sync),
 ) -> std::io::Result<()> {
     let mut read = Vec::new();
@@ -48,7 +53,8 @@ async fn serve(
                     "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{json}",
                     json.len()
                 );
-                return stream.write_all(reply.as_bytes()).await;
+                stream.write_all(reply.as_bytes()).await?;
+                return stream.shutdown().await;
             }
         }
         let mut buffer = [0; 4096];
