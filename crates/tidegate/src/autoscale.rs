@@ -5,8 +5,8 @@ mod publishing;
 use crate::cli::{Actuator, Autoscaler};
 use crate::{logging, stopped_by_user};
 use anyhow::{Context, bail, ensure};
-use autoscaler::configuration::{LogLevel, Names, Process, Prometheus, Scope};
-use autoscaler::{Config, Election, GatewaySource, Policy, PrometheusConfig, ScrapeConfig, StartError, Terms};
+use autoscaler::configuration::{LogLevel, Names, Process, Scope};
+use autoscaler::{Config, Election, GatewaySource, Policy, ScrapeConfig, SourceError, StartError, Terms};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::net::{Ipv4Addr, SocketAddr};
 use tracing_subscriber::filter::LevelFilter;
@@ -73,7 +73,8 @@ fn named(error: StartError) -> anyhow::Error {
         }
         StartError::Interval => "--interval",
         StartError::Policy(_) => "--scale-down-after or --zero-after",
-        StartError::Prometheus(_) => "the PROMETHEUS_* settings",
+        StartError::Sources(SourceError::Prometheus(_)) => "the PROMETHEUS_* settings",
+        StartError::Sources(_) => "--pod-scrape, --gateway or the PROMETHEUS_* settings",
     };
     anyhow::Error::from(error).context(format!("cannot start; change {flags}"))
 }
@@ -99,44 +100,8 @@ async fn cluster(args: &Autoscaler) -> anyhow::Result<(kube::Config, bool)> {
     Ok((config, false))
 }
 
-/// The Prometheus to ask, if the settings name one.
-fn prometheus(said: &Prometheus) -> anyhow::Result<Option<PrometheusConfig>> {
-    let Some(base_url) = said.base_url.clone() else {
-        ensure!(
-            *said == Prometheus::default(),
-            "PROMETHEUS_BASE_URL is not set, and other PROMETHEUS_* settings are: say where Prometheus is, or take them out"
-        );
-        return Ok(None);
-    };
-    ensure!(
-        said.cleanup_interval.is_none(),
-        "PROMETHEUS_METRICS_CACHE_CLEANUP_INTERVAL: there is nothing to clean up, as what is known of a replica goes \
-         with it; take it out"
-    );
-    let default = PrometheusConfig::new(base_url);
-    let config = PrometheusConfig {
-        bearer_token: said.bearer_token.clone(),
-        token_path: said.token_path.clone(),
-        insecure_skip_verify: said.insecure_skip_verify.unwrap_or(false),
-        ca_cert_path: said.ca_cert_path.clone(),
-        client_cert_path: said.client_cert_path.clone(),
-        client_key_path: said.client_key_path.clone(),
-        server_name: said.server_name.clone(),
-        // An answer is kept until the next one: how long that may last is one number here.
-        fetch_interval: said.fetch_interval.or(said.cache_ttl).unwrap_or(default.fetch_interval),
-        fresh: said.fresh_threshold.unwrap_or(default.fresh),
-        unavailable: said
-            .unavailable_threshold
-            .or(said.stale_threshold)
-            .unwrap_or(default.unavailable),
-        ..default
-    };
-    config.validate()?;
-    Ok(Some(config))
-}
-
 fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::Result<Config> {
-    let prometheus = prometheus(&process.prometheus)?;
+    let prometheus = process.prometheus.config()?;
     ensure!(
         args.pod_scrape || prometheus.is_some() || !args.gateway.is_empty(),
         "--pod-scrape false: nobody would tell the load; set PROMETHEUS_BASE_URL or --gateway"

@@ -13,7 +13,7 @@ use crate::writer::Writer;
 use crate::{Actuator, Config, Handle};
 use api::VariantAutoscalingStatus;
 use capacity::{Decision, ModelView, VariantDecision};
-use collect::{Clock, GatewayReader};
+use collect::Clock;
 use kube::Client;
 use past::Past;
 use std::collections::BTreeMap;
@@ -48,15 +48,14 @@ pub(crate) async fn run(
     config: Config,
     clock: Clock,
     replicas: ReplicaSources,
+    changed: Arc<Notify>,
     handle: Handle,
     stop: CancellationToken,
 ) {
-    let changed = Arc::new(Notify::new());
     let namespace = config.namespace.as_deref();
     let world = World::watch(&client, namespace, &changed, &stop);
     let scope = config.configuration.clone();
     let configs = ConfigMaps::watch(&client, scope, &config.policy, namespace, &changed, &stop);
-    let gateway = GatewayReader::start(config.gateway.clone(), clock, &changed, &stop);
     tokio::select! {
         biased;
         () = stop.cancelled() => return,
@@ -82,7 +81,6 @@ pub(crate) async fn run(
         world,
         configs,
         replicas,
-        gateway,
         handle,
         config,
         models: BTreeMap::new(),
@@ -125,7 +123,6 @@ struct Controller {
     configs: ConfigMaps,
     scales: Scales,
     replicas: ReplicaSources,
-    gateway: GatewayReader,
     gpus: Counter,
     handle: Handle,
     writer: Writer,
@@ -168,15 +165,19 @@ impl Controller {
             instance,
         };
         let variants = survey::take(&mut sources, &mut self.ledger, &mut self.last_good, started);
-        self.replicas.set_endpoints(model::endpoints(&variants));
-        let reading = self.gateway.read();
+        self.replicas.track(model::endpoints(&variants));
+        let asked = self.clock.now();
+        self.replicas.refresh().await;
+        let waited = self.clock.now().since(asked);
+        self.replicas.read();
+        let reading = self.replicas.gateways();
         let now = self.clock.now();
         let views = model::views(&variants, &reading, &self.replicas, now);
         self.forget_what_was_made_anew(&variants, &views);
         // One that does not lead decides too, so that it knows what to do when it does.
         let mut decisions = self.decide(&variants, &views, now);
         let gpus = self.limit(&variants, &views, &mut decisions, now);
-        let deciding = self.clock.now().since(started);
+        let deciding = self.clock.now().since(started).saturating_sub(waited);
 
         let acted = if self.leadership.leads(self.clock.now()) {
             self.act(&variants, &decisions).await

@@ -9,6 +9,8 @@ use collect::SourceHealth;
 use std::collections::BTreeMap;
 use wire::prom::write::{Kind, Writer};
 
+mod sources;
+
 /// What the page is made of.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
@@ -17,7 +19,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) configmaps: &'a [ConfigMapRecord],
     pub(crate) variants: &'a [VariantView],
     pub(crate) scalings: &'a BTreeMap<Scaling, u64>,
-    pub(crate) sources: &'a BTreeMap<&'static str, SourceHealth>,
+    pub(crate) sources: &'a BTreeMap<String, SourceHealth>,
     pub(crate) gpus: &'a InventoryRecord,
     pub(crate) passes: u64,
     pub(crate) pass_micros: u64,
@@ -123,36 +125,7 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
         page.sample("tidegate_config_valid", &[("configmap", map.configmap.as_str())], valid);
     }
 
-    let per_source = |page: &mut Writer, name: &str, help: &str, value: &dyn Fn(&SourceHealth) -> f64| {
-        page.family(name, Kind::Counter, help);
-        for (source, health) in facts.sources {
-            page.sample(name, &[("source", source)], value(health));
-        }
-    };
-    per_source(
-        &mut page,
-        "tidegate_source_requests_total",
-        "Questions to a source of signals.",
-        &|health| health.asked as f64,
-    );
-    per_source(
-        &mut page,
-        "tidegate_source_failures_total",
-        "Questions without a usable answer.",
-        &|health| health.failed as f64,
-    );
-    per_source(
-        &mut page,
-        "tidegate_source_seconds_total",
-        "Time spent waiting for answers.",
-        &|health| health.busy_micros as f64 / 1e6,
-    );
-    per_source(
-        &mut page,
-        "tidegate_source_bytes_total",
-        "Bytes of answers.",
-        &|health| health.bytes as f64,
-    );
+    sources::write(&mut page, facts.sources);
 
     let mut single = |name: &str, help: &str, value: f64| {
         page.family(name, Kind::Counter, help);
@@ -219,6 +192,7 @@ pub(crate) mod tests {
             reason: "QueueWaiting".to_owned(),
             sentence: String::new(),
             replicas: Vec::new(),
+            model_signals: None,
             explanation: None,
         }
     }
@@ -257,7 +231,7 @@ pub(crate) mod tests {
             variants: &[view("m-l4"), undecided],
             scalings: &[(scaling, 3)].into(),
             sources: &[(
-                "replica",
+                "replica".to_owned(),
                 SourceHealth {
                     asked: 5,
                     ..SourceHealth::default()
@@ -300,10 +274,6 @@ pub(crate) mod tests {
         }
         let free = [("accelerator", "L4"), ("state", "free")];
         assert_eq!(read.select("tidegate_gpus", &free).next().unwrap().value, 3.0);
-        assert_eq!(
-            read.select("tidegate_source_requests_total", &[]).next().unwrap().value,
-            5.0
-        );
     }
 
     #[test]

@@ -36,7 +36,7 @@ struct State {
     decisions: VecDeque<DecisionRecord>,
     variants: Vec<VariantView>,
     published: Arc<[Published]>,
-    sources: BTreeMap<&'static str, SourceHealth>,
+    sources: BTreeMap<String, SourceHealth>,
     gpus: InventoryRecord,
     /// Changes carried out, by what `wva_replica_scaling_total` is labelled with.
     scalings: BTreeMap<Scaling, u64>,
@@ -66,7 +66,7 @@ pub(crate) struct Pass {
     pub(crate) variants: Vec<VariantView>,
     pub(crate) records: Vec<DecisionRecord>,
     pub(crate) scalings: Vec<Scaling>,
-    pub(crate) sources: BTreeMap<&'static str, SourceHealth>,
+    pub(crate) sources: BTreeMap<String, SourceHealth>,
     pub(crate) gpus: InventoryRecord,
     pub(crate) took_micros: u64,
     pub(crate) write_failures: u64,
@@ -136,6 +136,12 @@ impl Handle {
     #[must_use]
     pub fn gpus(&self) -> InventoryRecord {
         self.0.state.lock().gpus.clone()
+    }
+
+    /// How each source of signals is doing, by name, as of the last pass.
+    #[must_use]
+    pub fn sources(&self) -> BTreeMap<String, SourceHealth> {
+        self.0.state.lock().sources.clone()
     }
 
     /// Whether objects and configuration have been read and looked at once.

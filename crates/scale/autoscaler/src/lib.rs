@@ -36,16 +36,17 @@ mod writer;
 
 pub use capacity::optimize::gpus::Fail;
 pub use capacity::{Policy, PolicyError};
-pub use collect::{Answering, Clock, GatewaySource, PrometheusConfig, PrometheusError, ScrapeConfig, Transport};
+pub use collect::{Answering, Clock, GatewaySource, PrometheusConfig, PrometheusError, Registry, ScrapeConfig};
+pub use collect::{SourceError, SourceHealth, Transport};
 pub use election::Election;
 pub use handle::Handle;
 pub use inventory::{GpuRecord, InventoryRecord, NodeSelector};
 pub use lease::{Terms, TermsError};
 pub use record::{DecisionRecord, ExplanationRecord, InputRecord, RuleRecord, VariantChange};
-pub use views::{Measured, ReplicaRecord, VariantView};
+pub use views::{Measured, ModelRecord, ReplicaRecord, VariantView};
 
 use metrics_server::Pages;
-use replica_sources::ReplicaSources;
+use replica_sources::{ReplicaSources, Wanted};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,6 +101,12 @@ pub struct Config {
     pub prometheus: Option<PrometheusConfig>,
     /// Where the gateways are.
     pub gateway: GatewaySource,
+    /// How sources of signals are made, by name; one from elsewhere can be
+    /// registered.
+    pub registry: Registry,
+    /// The sources to ask, by their names in the registry; if empty, those that
+    /// `scrape`, `prometheus` and `gateway` configure.
+    pub sources: Vec<String>,
     /// Wakes it at once, for instance when a gateway holds a request.
     pub wake: Option<Arc<Notify>>,
     /// Where to serve `/metrics` and explanations, if at all.
@@ -129,6 +136,8 @@ impl Default for Config {
             scrape: Some(ScrapeConfig::default()),
             prometheus: None,
             gateway: GatewaySource::None,
+            registry: Registry::default(),
+            sources: Vec::new(),
             wake: None,
             metrics_listen: None,
             health_listen: None,
@@ -150,9 +159,9 @@ pub enum StartError {
     /// The interval is zero.
     #[error("interval is 0: it must be longer")]
     Interval,
-    /// Prometheus cannot be asked as configured.
+    /// A source of signals is not known, or cannot be asked as configured.
     #[error(transparent)]
-    Prometheus(#[from] PrometheusError),
+    Sources(#[from] SourceError),
     /// The terms of the election make no sense.
     #[error("leader election: {0}")]
     Terms(#[from] TermsError),
@@ -184,8 +193,8 @@ impl Running {
 /// Starts the autoscaler; it runs until `stop`.
 ///
 /// # Errors
-/// A policy, interval or election that makes no sense, a Prometheus that cannot
-/// be asked as configured, an address that is taken.
+/// A policy, interval or election that makes no sense, a source that is not
+/// known or cannot be asked as configured, an address that is taken.
 pub async fn start(client: kube::Client, mut config: Config, stop: CancellationToken) -> Result<Running, StartError> {
     config.policy.validate()?;
     if config.interval.is_zero() {
@@ -198,7 +207,16 @@ pub async fn start(client: kube::Client, mut config: Config, stop: CancellationT
         config.policy.max_age = config.policy.max_age.max(prometheus.fresh);
     }
     let clock = config.clock.unwrap_or_else(Clock::start);
-    let replicas = ReplicaSources::start(config.scrape.clone(), config.prometheus.clone(), clock, &stop)?;
+    let changed = Arc::new(Notify::new());
+    let wanted = Wanted {
+        registry: &config.registry,
+        names: &config.sources,
+        scrape: config.scrape.clone(),
+        prometheus: config.prometheus.clone(),
+        gateway: config.gateway.clone(),
+        urgent: &changed,
+    };
+    let replicas = ReplicaSources::start(wanted, clock, &stop)?;
     let handle = Handle::new();
     let serve = async |address: Option<SocketAddr>, pages| match address {
         None => Ok(None),
@@ -209,7 +227,15 @@ pub async fn start(client: kube::Client, mut config: Config, stop: CancellationT
     };
     let metrics_address = serve(config.metrics_listen, Pages::All).await?;
     let health_address = serve(config.health_listen, Pages::Health).await?;
-    let task = tokio::spawn(controller::run(client, config, clock, replicas, handle.clone(), stop));
+    let task = tokio::spawn(controller::run(
+        client,
+        config,
+        clock,
+        replicas,
+        changed,
+        handle.clone(),
+        stop,
+    ));
     Ok(Running {
         handle,
         metrics_address,

@@ -127,7 +127,13 @@ mod tests {
 
     #[test]
     fn there_is_work_while_replicas_are_wanted_or_hold_requests() {
-        let measured = |value| Some(crate::Measured { value, age_ms: 0 });
+        let measured = |value| {
+            Some(crate::Measured {
+                value,
+                age_ms: 0,
+                source: "replica",
+            })
+        };
         let replica = |waiting, running, in_flight| crate::ReplicaRecord {
             pod: "p".to_owned(),
             state: "ready",

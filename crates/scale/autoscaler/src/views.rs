@@ -4,6 +4,7 @@ use crate::configuration::ServiceLevel;
 use crate::record::ExplanationRecord;
 use crate::survey::{PodFacts, Variant};
 use capacity::{ModelView, ReplicaState, ReplicaView};
+use collect::ModelSignals;
 use serde::Serialize;
 use std::sync::Arc;
 use units::{Instant, Signal};
@@ -47,12 +48,46 @@ pub struct VariantView {
     pub sentence: String,
     /// Each of its Pods.
     pub replicas: Vec<ReplicaRecord>,
+    /// What the sources say of its model as a whole; null while no Pod of it
+    /// can be asked.
+    pub model_signals: Option<ModelRecord>,
     /// What is promised for its model, if a service class says so.
     pub slo: Option<ServiceLevel>,
     /// What ConfigMaps say of its model, a line for each.
     pub configured: Arc<[String]>,
     /// Everything behind the last decision on its model, if there was one.
     pub explanation: Option<Arc<ExplanationRecord>>,
+}
+
+/// A model as a whole, all its variants together.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelRecord {
+    /// Requests that arrive per second.
+    pub arrivals_per_second: Option<Measured>,
+    /// Tokens of a prompt, mean.
+    pub prompt_tokens: Option<Measured>,
+    /// Tokens of an answer, mean.
+    pub answer_tokens: Option<Measured>,
+    /// Time to first token, milliseconds, mean.
+    pub ttft_ms: Option<Measured>,
+    /// Time between tokens, milliseconds, mean.
+    pub itl_ms: Option<Measured>,
+    /// Who does not tell its part of the arrivals.
+    pub silent: Vec<String>,
+}
+
+impl ModelRecord {
+    pub(crate) fn of(signals: &ModelSignals, now: Instant) -> Self {
+        Self {
+            arrivals_per_second: Measured::of(&signals.arrival_rate, now),
+            prompt_tokens: Measured::of(&signals.prompt_tokens, now),
+            answer_tokens: Measured::of(&signals.answer_tokens, now),
+            ttft_ms: Measured::of(&signals.ttft_ms, now),
+            itl_ms: Measured::of(&signals.itl_ms, now),
+            silent: signals.silent.clone(),
+        }
+    }
 }
 
 /// One replica, now.
@@ -85,7 +120,7 @@ pub struct ReplicaRecord {
     pub missing: Option<String>,
 }
 
-/// A value and its age.
+/// A value, its age and where it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Measured {
@@ -93,6 +128,8 @@ pub struct Measured {
     pub value: f64,
     /// How old it is, milliseconds.
     pub age_ms: u64,
+    /// The source: `gateway`, `replica` or `prometheus`.
+    pub source: &'static str,
 }
 
 impl Measured {
@@ -101,6 +138,7 @@ impl Measured {
         Some(Self {
             value: seen.value,
             age_ms: u64::try_from(now.since(seen.at).as_millis()).unwrap_or(u64::MAX),
+            source: seen.source.as_str(),
         })
     }
 }

@@ -3,7 +3,8 @@
 #![expect(clippy::print_stdout, reason = "the suite speaks to the terminal")]
 
 use anyhow::{Context, Result, ensure};
-use collect::{Clock, Endpoint, Found, PrometheusConfig, PrometheusSource, ReplicaSignals, TrackedModel};
+use collect::{Clock, Endpoint, Found, MetricsSource, PrometheusConfig, PrometheusSource, ReplicaSignals};
+use collect::{TrackedModel, by_model};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -122,7 +123,8 @@ impl Ground {
     async fn until(&self, pod: &str, holds: impl Fn(&ReplicaSignals) -> bool) -> Result<ReplicaSignals> {
         let started = Instant::now();
         loop {
-            if let Some(signals) = self.source.signals(&self.key, &format!("n/{pod}")).filter(&holds) {
+            let signals = self.source.replica_metrics(&self.key).remove(&format!("n/{pod}"));
+            if let Some(signals) = signals.filter(&holds) {
                 return Ok(signals);
             }
             let said = self.source.availability(&self.key);
@@ -140,7 +142,7 @@ async fn by_label_and_by_address(ground: &Ground) -> Result<String> {
         let rate = signals.token_rate.last().map_or(0.0, |seen| seen.value);
         ensure!((5.0..20.0).contains(&rate), "{pod}: {rate} tokens a second");
     }
-    let said = ground.source.availability(&ground.key).context("not asked")?;
+    let said = ground.source.availability(&ground.key);
     ensure!(said.found == Found::MetricsFound, "{said:?}");
     Ok(said.message)
 }
@@ -192,7 +194,7 @@ async fn main() -> Result<()> {
     let prometheus = prometheus(&binary, a, b).await?;
     let (clock, stop) = (Clock::start(), CancellationToken::new());
     let source = PrometheusSource::start(PrometheusConfig::new(&prometheus.url), clock, stop.clone())?;
-    source.set_endpoints(|_| "n".to_owned(), &[endpoint("a", a), endpoint("b", b)]);
+    source.track(&by_model([endpoint("a", a), endpoint("b", b)]));
     let ground = Ground {
         source,
         clock,

@@ -36,7 +36,9 @@ pub struct Availability {
 }
 
 impl Availability {
-    pub(crate) fn new(found: Found, message: impl Into<String>) -> Self {
+    /// `found`, told as `message`.
+    #[must_use]
+    pub fn new(found: Found, message: impl Into<String>) -> Self {
         Self {
             found,
             message: message.into(),

@@ -1,10 +1,13 @@
 //! Asks the gateways for their ledger: true arrivals, queue, work in flight.
 
+mod source;
+
 use crate::get::Getter;
 use crate::health::Counters;
+use crate::source::TrackedModels;
 use crate::transport::Transport;
 use crate::window::CounterWindow;
-use crate::{Clock, SourceHealth};
+use crate::{Clock, Endpoint};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -71,6 +74,13 @@ pub struct ModelDemand {
     pub ttft_ms: Option<(f64, f64)>,
     /// Inter-token latency, the same.
     pub itl_ms: Option<(f64, f64)>,
+    /// Means of both over the same time, milliseconds.
+    pub mean_ttft_ms: Option<f64>,
+    /// See [`Self::mean_ttft_ms`].
+    pub mean_itl_ms: Option<f64>,
+    /// Tokens of a prompt and of an answer, mean of the requests that were
+    /// completed within the last 5 s.
+    pub mean_tokens: Option<(f64, f64)>,
     /// By endpoint `ip:port`.
     pub endpoints: BTreeMap<String, EndpointLedger>,
 }
@@ -92,6 +102,7 @@ pub struct GatewayReader {
     source: GatewaySource,
     clock: Clock,
     instances: Arc<Mutex<Vec<Instance>>>,
+    tracked: Arc<Mutex<TrackedModels>>,
     counters: Arc<Counters>,
 }
 
@@ -109,6 +120,8 @@ struct PoolPast {
     arrived: CounterWindow,
     left: CounterWindow,
     tokens: CounterWindow,
+    completed: CounterWindow,
+    prompts: CounterWindow,
     latencies: VecDeque<(Instant, Histogram, Histogram)>,
 }
 
@@ -142,6 +155,7 @@ impl GatewayReader {
             source,
             clock,
             instances: Arc::new(Mutex::new(instances)),
+            tracked: Arc::default(),
             counters: Arc::default(),
         };
         if matches!(reader.source, GatewaySource::Http(_)) {
@@ -153,28 +167,39 @@ impl GatewayReader {
         reader
     }
 
+    /// Whether any gateway is configured.
+    #[must_use]
+    pub const fn configured(&self) -> bool {
+        !matches!(self.source, GatewaySource::None)
+    }
+
     /// Reads all gateways: the one in this process now, others as last heard.
     #[must_use]
     pub fn read(&self) -> GatewayReading {
-        if let GatewaySource::InProcess(ask) = &self.source {
-            let now = self.clock.now();
-            let signals = ask();
-            let took = self.clock.now().since(now);
-            self.counters.answered(took, 0);
-            if let Some(instance) = self.instances.lock().first_mut() {
-                instance.take_in(signals, now);
-            }
-        }
+        self.ask();
+        self.reading()
+    }
+
+    /// All gateways as last heard.
+    #[must_use]
+    pub fn reading(&self) -> GatewayReading {
         GatewayReading {
-            configured: !matches!(self.source, GatewaySource::None),
+            configured: self.configured(),
             instances: self.instances.clone(),
         }
     }
 
-    /// How the source is doing.
-    #[must_use]
-    pub fn health(&self) -> SourceHealth {
-        self.counters.read()
+    /// Asks the gateway in this process, if there is one.
+    fn ask(&self) {
+        let GatewaySource::InProcess(ask) = &self.source else {
+            return;
+        };
+        let asked = self.clock.now();
+        let signals = ask();
+        self.counters.answered(asked, self.clock.now(), 0);
+        if let Some(instance) = self.instances.lock().first_mut() {
+            instance.take_in(signals, asked);
+        }
     }
 }
 
@@ -213,21 +238,21 @@ async fn poll(reader: GatewayReader, i: usize, url: String, urgent: Arc<Notify>,
                 .map_err(|error| format!("{url}: {error}")),
             Err(error) => Err(error.to_string()),
         };
-        let took = reader.clock.now().since(asked_at);
+        let now = reader.clock.now();
         let mut instances = reader.instances.lock();
         let Some(instance) = instances.get_mut(i) else { return };
         match read {
             Ok((signals, bytes)) => {
-                reader.counters.answered(took, bytes);
+                reader.counters.answered(asked_at, now, bytes);
                 if moments.is_some() && signals.moments != moments {
                     urgent.notify_one();
                 }
                 moments = signals.moments;
-                let held_back = Duration::from_millis(signals.waited_ms).min(took);
+                let held_back = Duration::from_millis(signals.waited_ms).min(now.since(asked_at));
                 instance.take_in(signals, asked_at + held_back);
             }
             Err(why) => {
-                reader.counters.failed(took);
+                reader.counters.failed(asked_at, now);
                 moments = None;
                 let since = instance.error.take().map_or(asked_at, |(since, _)| since);
                 instance.error = Some((since, why));
@@ -264,6 +289,8 @@ impl PoolPast {
             arrived: window(),
             left: window(),
             tokens: window(),
+            completed: window(),
+            prompts: window(),
             latencies: VecDeque::new(),
         }
     }
@@ -281,6 +308,8 @@ impl PoolPast {
         self.arrived.push(at, pool.arrived as f64);
         self.left.push(at, (pool.completed + failed) as f64);
         self.tokens.push(at, pool.output_tokens as f64);
+        self.completed.push(at, pool.completed as f64);
+        self.prompts.push(at, pool.prompt_tokens as f64);
         if self
             .latencies
             .back()
@@ -321,6 +350,7 @@ impl GatewayReading {
         let instances = self.instances.lock();
         let mut demand = ModelDemand::default();
         let mut latencies = (Histogram::default(), Histogram::default());
+        let (mut completed, mut prompts) = (None, None);
         let (mut at, mut found, mut silent, mut why) = (now, false, Vec::new(), None);
         for instance in instances.iter() {
             let failed = instance.error.as_ref().map(|(_, error)| error);
@@ -333,11 +363,11 @@ impl GatewayReading {
                 silent.push(instance.name.clone());
                 why = why.or_else(|| Some(error.clone()));
             }
-            let pools = signals.pools.iter().filter(|(name, pool)| {
-                name.split_once('/')
-                    .is_some_and(|(in_namespace, _)| in_namespace == namespace)
-                    && pool.models.iter().any(|have| have == model)
-            });
+            let in_namespace = format!("{namespace}/");
+            let pools = signals.pools.range(in_namespace.clone()..);
+            let pools = pools
+                .take_while(|(name, _)| name.starts_with(&in_namespace))
+                .filter(|(_, pool)| pool.models.iter().any(|have| have == model));
             for (name, pool) in pools {
                 found = true;
                 at = at.min(*seen_at);
@@ -351,6 +381,8 @@ impl GatewayReading {
                     add(&mut demand.arrival_rate, past.arrived.per_second());
                     add(&mut demand.completion_rate, past.left.per_second());
                     add(&mut demand.token_rate, past.tokens.per_second());
+                    add(&mut completed, past.completed.per_second());
+                    add(&mut prompts, past.prompts.per_second());
                     let (ttft, itl) = past.recent(pool);
                     merge(&mut latencies.0, &ttft);
                     merge(&mut latencies.1, &itl);
@@ -370,11 +402,34 @@ impl GatewayReading {
         let quantiles = |latency: &Histogram| Some((latency.quantile_ms(0.5)?, latency.quantile_ms(0.99)?));
         demand.ttft_ms = quantiles(&latencies.0);
         demand.itl_ms = quantiles(&latencies.1);
+        let mean = |latency: &Histogram| Some(latency.sum_ms / latency.count() as f64).filter(|mean| mean.is_finite());
+        demand.mean_ttft_ms = mean(&latencies.0);
+        demand.mean_itl_ms = mean(&latencies.1);
+        demand.mean_tokens = match (completed, prompts, demand.token_rate) {
+            (Some(completed), Some(prompts), Some(tokens)) if completed > 0.0 => {
+                Some((prompts / completed, tokens / completed))
+            }
+            _ => None,
+        };
         (Signal::observed(demand, at, Source::Gateway), silent)
     }
 }
 
 impl ModelDemand {
+    /// A Pod's line in the ledger, by its address, else by its name.
+    fn ledger_of(&self, endpoint: &Endpoint) -> Option<&EndpointLedger> {
+        let host = match endpoint.address.contains(':') {
+            true => format!("[{}]", endpoint.address),
+            false => endpoint.address.clone(),
+        };
+        let by_address = self.endpoints.get(&format!("{host}:{}", endpoint.port));
+        let name = endpoint.pod.rsplit('/').next().unwrap_or(&endpoint.pod);
+        by_address.or_else(|| {
+            let mut all = self.endpoints.values();
+            all.find(|ledger| ledger.pod == endpoint.pod || ledger.pod == name)
+        })
+    }
+
     fn add(&mut self, pool: &PoolSignals) {
         self.arrived = self.arrived.saturating_add(pool.arrived);
         self.queued = self.queued.saturating_add(pool.queued);

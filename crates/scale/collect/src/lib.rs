@@ -1,28 +1,41 @@
-//! Shell: where signals come from: pod scrapes and the gateway.
+//! Shell: where signals come from: Pods, Prometheus, gateways.
 //!
-//! [`PodScraper`] asks each replica for its metrics page, [`GatewayReader`]
-//! asks the gateways (in process or over HTTP) for their ledger. Both stamp
-//! what they get with its age and keep nothing else: what is missing stays
-//! missing, with a sentence that says why. Reading a page ([`families`]) and
-//! turning counters into rates ([`window`]) are pure.
+//! Each source is a [`MetricsSource`]: [`PodScraper`] asks each replica for its
+//! metrics page, [`PrometheusSource`] asks what a Prometheus has recorded of
+//! them, [`GatewayReader`] asks the gateways (in process or over HTTP) for their
+//! ledger. A [`Registry`] makes them by name, and a [`Composite`] takes of each
+//! signal the freshest. All stamp what they get with its age and its source:
+//! what is missing stays missing, with a sentence that says why. Reading a page
+//! ([`families`]), turning counters into rates ([`window`]) and keeping answers
+//! ([`cache`]) take the time as a parameter.
 
 mod availability;
+pub mod cache;
 mod clock;
+mod composite;
 pub mod families;
 mod gateway;
 mod get;
 mod health;
+mod model;
 mod prometheus;
+mod ranks;
+mod registry;
 mod replica;
 mod scrape;
+mod source;
 mod transport;
 pub mod window;
 
 pub use availability::{Availability, Found};
 pub use clock::Clock;
+pub use composite::Composite;
 pub use gateway::{EndpointLedger, GatewayReader, GatewayReading, GatewaySource, ModelDemand};
 pub use health::SourceHealth;
-pub use prometheus::{PrometheusConfig, PrometheusError, PrometheusSource, TrackedModel};
+pub use model::ModelSignals;
+pub use prometheus::{PrometheusConfig, PrometheusError, PrometheusSource, without_user};
+pub use registry::{Make, Registry, Settings, SourceError};
 pub use replica::ReplicaSignals;
 pub use scrape::{Endpoint, PodScraper, ScrapeConfig};
+pub use source::{MetricsSource, Refresh, TrackedModel, TrackedModels, by_model};
 pub use transport::{Answering, Transport};

@@ -6,49 +6,38 @@
 //! with the time of the question), and rates are computed here as they are from
 //! our own scrapes. The samples of one replica at one time are put together
 //! again as the page they came from ([`recorded`]) and read as a scrape is.
+//!
+//! Questions are asked in the background ([`fetch`]) and what came of them is
+//! kept in a [`crate::cache`] for those who read; without background or cache a
+//! pass asks itself, through [`MetricsSource::refresh`].
 
 mod client;
 mod config;
+mod fetch;
 mod query;
 mod recorded;
+mod remedy;
+mod skew;
+mod told;
+mod tracked;
 
-pub use config::{PrometheusConfig, PrometheusError};
+pub use config::{PrometheusConfig, PrometheusError, without_user};
 
+use crate::cache::{Cache, Cached, MemoryCache, NoCache};
 use crate::health::Counters;
-use crate::replica::Past;
-use crate::{Availability, Clock, Endpoint, Found, ReplicaSignals, SourceHealth};
-use client::{Answer, Client};
+use crate::source::{MetricsSource, Refresh, TrackedModel, TrackedModels};
+use crate::{Availability, Clock, Found, ModelSignals, ReplicaSignals, SourceHealth};
+use client::Client;
 use parking_lot::Mutex;
-use recorded::Recording;
-use std::collections::BTreeMap;
+use skew::Skew;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use units::{Instant, Source};
-
-/// Most questions at once.
-const PARALLEL: usize = 8;
-/// Never more often than this.
-const SHORTEST: Duration = Duration::from_secs(1);
-/// How long after an expected scrape to ask: Prometheus needs a moment to take
-/// the page in.
-const SETTLE: Duration = Duration::from_millis(300);
-/// First pause after a failure; doubles up to the fetch interval.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Clocks further apart than this are brought together.
-const APART: Duration = Duration::from_secs(2);
-
-/// A model whose replicas are asked for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TrackedModel {
-    /// Namespace of its variants.
-    pub namespace: String,
-    /// Name, as the engine's label has it.
-    pub model: String,
-}
+use told::Told;
+use tracked::{Outcome, Tracked};
+use units::Instant;
 
 /// The Prometheus source. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -61,38 +50,13 @@ struct Shared {
     config: PrometheusConfig,
     clock: Clock,
     client: Client,
+    cache: Box<dyn Cache<Arc<Told>>>,
     models: Mutex<BTreeMap<TrackedModel, Tracked>>,
+    skew: Mutex<Skew>,
     /// Numbers what is tracked: an answer to an older question is no answer.
     generations: AtomicU64,
     changed: Notify,
     counters: Counters,
-}
-
-/// What is known of one model.
-#[derive(Debug)]
-struct Tracked {
-    endpoints: Vec<Endpoint>,
-    replicas: BTreeMap<String, Replica>,
-    availability: Availability,
-    /// The newest sample, and the time between two scrapes.
-    newest: Option<Instant>,
-    scrape_interval: Option<Duration>,
-    /// The ways of looking that found something; all are tried when `search` is due.
-    ways: Vec<usize>,
-    search: Instant,
-    due: Instant,
-    asking: bool,
-    failures: u32,
-    /// Answers in a row without anything new.
-    in_vain: u32,
-    generation: u64,
-}
-
-#[derive(Debug)]
-struct Replica {
-    past: Past,
-    /// The newest page that was taken in.
-    newest: Instant,
 }
 
 impl PrometheusSource {
@@ -103,353 +67,184 @@ impl PrometheusSource {
     pub fn start(config: PrometheusConfig, clock: Clock, stop: CancellationToken) -> Result<Self, PrometheusError> {
         config.validate()?;
         let client = Client::new(&config)?;
+        let cache: Box<dyn Cache<Arc<Told>>> = if config.cache_enabled {
+            Box::new(MemoryCache::new(config.cache_ttl, config.cache_entries))
+        } else {
+            Box::new(NoCache)
+        };
         let shared = Arc::new(Shared {
             config,
             clock,
             client,
+            cache,
             models: Mutex::default(),
+            skew: Mutex::default(),
             generations: AtomicU64::new(0),
             changed: Notify::new(),
             counters: Counters::default(),
         });
-        tokio::spawn(run(shared.clone(), stop));
+        if shared.cache.keeps() {
+            tokio::spawn(fetch::run(shared.clone(), stop));
+        }
         Ok(Self { shared })
     }
+}
 
-    /// Sets which models are asked for, by the replicas they have now. Whatever
-    /// is not named is forgotten.
-    pub fn set_endpoints(&self, namespace_of: impl Fn(&Endpoint) -> String, endpoints: &[Endpoint]) {
-        let mut wanted: BTreeMap<TrackedModel, Vec<Endpoint>> = BTreeMap::new();
-        for endpoint in endpoints {
-            let Some(model) = endpoint.model.clone() else { continue };
-            let namespace = namespace_of(endpoint);
-            wanted
-                .entry(TrackedModel { namespace, model })
-                .or_default()
-                .push(endpoint.clone());
-        }
+impl MetricsSource for PrometheusSource {
+    fn track(&self, models: &TrackedModels) {
         let now = self.shared.clock.now();
-        let mut models = self.shared.models.lock();
+        let mut tracked = self.shared.models.lock();
+        let gone: Vec<TrackedModel> = tracked
+            .keys()
+            .filter(|key| !models.contains_key(*key))
+            .cloned()
+            .collect();
+        for key in &gone {
+            tracked.remove(key);
+        }
         let next_generation = || self.shared.generations.fetch_add(1, Relaxed) + 1;
-        models.retain(|key, _| wanted.contains_key(key));
         let mut changed = false;
-        for (key, endpoints) in wanted {
-            let tracked = models.entry(key).or_insert_with(|| {
-                changed = true;
-                Tracked::new(now, next_generation())
-            });
-            if tracked.endpoints != endpoints {
-                // A Pod of the same name at another address is another Pod.
-                let of = |endpoints: &[Endpoint], pod: &str| endpoints.iter().find(|e| e.pod == pod).cloned();
-                let before = std::mem::replace(&mut tracked.endpoints, endpoints);
-                let after = &tracked.endpoints;
-                tracked
-                    .replicas
-                    .retain(|pod, _| of(after, pod).is_some() && of(after, pod) == of(&before, pod));
-                tracked.generation = next_generation();
-                tracked.asking = false;
-                tracked.in_vain = 0;
-                tracked.search = now;
-                tracked.due = now;
+        for (key, endpoints) in models {
+            let known = tracked
+                .entry(key.clone())
+                .or_insert_with(|| Tracked::new(now, next_generation()));
+            if known.endpoints != *endpoints {
+                known.follow(endpoints.clone(), now, next_generation());
                 changed = true;
             }
         }
-        drop(models);
+        drop(tracked);
+        self.shared.forget(&gone, models);
         if changed {
             self.shared.changed.notify_one();
         }
     }
 
-    /// What Prometheus last knew of the Pod `namespace/name` of a model; `None`
-    /// if it is not asked for.
-    #[must_use]
-    pub fn signals(&self, model: &TrackedModel, pod: &str) -> Option<ReplicaSignals> {
-        let models = self.shared.models.lock();
-        let tracked = models.get(model)?;
-        if let Some(replica) = tracked.replicas.get(pod) {
-            return Some(replica.past.signals.clone());
-        }
-        let known = tracked.endpoints.iter().any(|endpoint| endpoint.pod == pod);
-        known.then(|| ReplicaSignals::unknown(self.shared.clock.now(), &tracked.availability.message))
+    fn refresh(&self) -> Refresh<'_> {
+        Box::pin(fetch::for_a_pass(&self.shared))
     }
 
-    /// Whether Prometheus can be acted on for a model, with the remedy if not;
-    /// `None` if the model is not asked for.
-    #[must_use]
-    pub fn availability(&self, model: &TrackedModel) -> Option<Availability> {
+    fn availability(&self, model: &TrackedModel) -> Availability {
         let now = self.shared.clock.now();
-        let models = self.shared.models.lock();
-        let tracked = models.get(model)?;
-        Some(tracked.judge(&self.shared.config, now))
-    }
-
-    /// How the source is doing.
-    #[must_use]
-    pub fn health(&self) -> SourceHealth {
-        self.shared.counters.read()
-    }
-}
-
-impl Tracked {
-    fn new(now: Instant, generation: u64) -> Self {
-        Self {
-            endpoints: Vec::new(),
-            replicas: BTreeMap::new(),
-            availability: Availability::new(Found::MetricsMissing, "Prometheus has not been asked yet"),
-            newest: None,
-            scrape_interval: None,
-            ways: Vec::new(),
-            search: now,
-            due: now,
-            asking: false,
-            failures: 0,
-            in_vain: 0,
-            generation,
+        match self.shared.told(model, now) {
+            Ok(told) => self
+                .shared
+                .failure(model, now)
+                .unwrap_or_else(|| told.judge(&self.shared.config, now)),
+            Err(why) => why,
         }
     }
 
-    fn judge(&self, config: &PrometheusConfig, now: Instant) -> Availability {
-        let Some(newest) = self.newest.filter(|_| self.availability.found == Found::MetricsFound) else {
-            return self.availability.clone();
+    fn model_metrics(&self, model: &TrackedModel) -> ModelSignals {
+        let now = self.shared.clock.now();
+        match self.shared.told(model, now) {
+            Ok(told) => told.model(&self.shared.config, now),
+            Err(why) => ModelSignals::unknown(now, &why.message),
+        }
+    }
+
+    fn replica_metrics(&self, model: &TrackedModel) -> BTreeMap<String, ReplicaSignals> {
+        let now = self.shared.clock.now();
+        let endpoints = match self.shared.models.lock().get(model) {
+            Some(tracked) => tracked.endpoints.clone(),
+            None => return BTreeMap::new(),
         };
-        let age = now.since(newest);
-        let seconds = age.as_secs();
-        match age {
-            age if age <= config.fresh => self.availability.clone(),
-            age if age <= config.unavailable => Availability::new(
-                Found::MetricsStale,
-                format!(
-                    "Prometheus' newest sample is {seconds} s old: are the Pods still scraped (targets up, ServiceMonitor in place)?"
-                ),
-            ),
-            _ => Availability::new(
-                Found::MetricsMissing,
-                format!("Prometheus has had no sample for {seconds} s: the targets are gone or no longer scraped"),
-            ),
-        }
-    }
-}
-
-async fn run(shared: Arc<Shared>, stop: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(PARALLEL));
-    let mut asking = JoinSet::new();
-    loop {
-        let (due, next) = take_due(&shared);
-        for (key, endpoints, ways, generation) in due {
-            let (shared, permits) = (shared.clone(), permits.clone());
-            asking.spawn(async move {
-                let Ok(_permit) = permits.acquire().await else { return };
-                ask(&shared, &key, &endpoints, ways.as_deref(), generation).await;
-            });
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = shared.changed.notified() => {}
-            () = tokio::time::sleep(next) => {}
-            Some(_) = asking.join_next() => {}
-        }
-    }
-}
-
-type Due = (TrackedModel, Vec<Endpoint>, Option<Vec<usize>>, u64);
-
-/// The models to ask for now, marked as being asked for, and the time until the next.
-fn take_due(shared: &Shared) -> (Vec<Due>, Duration) {
-    let now = shared.clock.now();
-    let mut next = shared.config.fetch_interval;
-    let mut due = Vec::new();
-    for (key, tracked) in shared.models.lock().iter_mut().filter(|(_, tracked)| !tracked.asking) {
-        if tracked.due <= now {
-            tracked.asking = true;
-            let ways = (now < tracked.search && !tracked.ways.is_empty()).then(|| tracked.ways.clone());
-            due.push((key.clone(), tracked.endpoints.clone(), ways, tracked.generation));
-        } else {
-            next = next.min(tracked.due.since(now));
-        }
-    }
-    (due, next.max(Duration::from_millis(10)))
-}
-
-/// Asks for a model in the `ways` that found something before, or in all.
-async fn ask(shared: &Shared, key: &TrackedModel, endpoints: &[Endpoint], ways: Option<&[usize]>, generation: u64) {
-    let search = ways.is_none();
-    let asked_at = shared.clock.now();
-    let answer = questions(shared, key, endpoints, ways).await;
-    let now = shared.clock.now();
-    match &answer {
-        Ok(recording) => shared.counters.answered(now.since(asked_at), recording.bytes),
-        Err(why) => {
-            shared.counters.failed(now.since(asked_at));
-            tracing::debug!(
-                model = key.model,
-                namespace = key.namespace,
-                why,
-                "no answer from Prometheus"
-            );
-        }
-    }
-    let mut models = shared.models.lock();
-    let Some(tracked) = models.get_mut(key).filter(|tracked| tracked.generation == generation) else {
-        return;
-    };
-    tracked.asking = false;
-    match answer {
-        Ok(recording) => {
-            tracked.failures = 0;
-            let before = tracked.newest;
-            if search {
-                tracked.search = now + shared.config.fetch_interval;
-                tracked.ways.clone_from(&recording.ways);
+        match self.shared.told(model, now) {
+            Ok(told) => told.replicas(&endpoints, &self.shared.config, now),
+            Err(why) => {
+                let unknown = ReplicaSignals {
+                    error: Some(why.message.clone()),
+                    ..ReplicaSignals::unknown(now, &why.message)
+                };
+                let named = endpoints.iter().map(|endpoint| endpoint.pod.clone());
+                named.map(|pod| (pod, unknown.clone())).collect()
             }
-            tracked.take_in(recording, key, shared.config.window, now);
-            tracked.in_vain = if tracked.newest > before {
-                0
-            } else {
-                tracked.in_vain.saturating_add(1)
-            };
-            tracked.due = next_question(tracked, &shared.config, now);
-        }
-        Err(why) => {
-            tracked.failures = tracked.failures.saturating_add(1);
-            tracked.availability = Availability::new(Found::PrometheusError, why.clone());
-            for replica in tracked.replicas.values_mut() {
-                replica.past.fail(why.clone(), now);
-            }
-            let pause = FIRST_PAUSE * 2_u32.saturating_pow(tracked.failures.min(12) - 1);
-            tracked.due = now + pause.min(shared.config.fetch_interval);
         }
     }
-}
 
-/// Right after the next scrape, as far as one can tell when that is. Where
-/// nothing new came, the next question waits twice as long each time.
-fn next_question(tracked: &Tracked, config: &PrometheusConfig, now: Instant) -> Instant {
-    let latest = now + config.fetch_interval;
-    if tracked.in_vain > 1 {
-        let pause = SHORTEST * 2_u32.saturating_pow(tracked.in_vain.min(12) - 1);
-        return (now + pause).min(latest);
+    fn health(&self) -> SourceHealth {
+        SourceHealth {
+            cache: self.shared.cache.keeps().then(|| self.shared.cache.stats()),
+            clock_ahead_ms: self.shared.skew.lock().ahead_ms(),
+            ..self.shared.counters.read(self.shared.clock.now())
+        }
     }
-    let (Some(newest), Some(interval)) = (tracked.newest, tracked.scrape_interval) else {
-        return latest.min(now + SHORTEST * 2);
-    };
-    let expected = newest + interval + SETTLE;
-    expected.max(now + SHORTEST).min(latest)
-}
-
-/// Asks for a model; for replicas that are not found so, without its namespace
-/// and then by their Pods, where labels were renamed on the way into Prometheus.
-async fn questions(
-    shared: &Shared,
-    key: &TrackedModel,
-    endpoints: &[Endpoint],
-    ways: Option<&[usize]>,
-) -> Result<Recording, String> {
-    let mut all = Recording::default();
-    for (way, matchers) in query::matchers(key, endpoints).into_iter().enumerate() {
-        if ways.is_some_and(|ways| !ways.contains(&way)) {
-            continue;
-        }
-        let sought: Vec<Endpoint> = endpoints
-            .iter()
-            .filter(|endpoint| !all.pages.contains_key(&endpoint.pod))
-            .cloned()
-            .collect();
-        if sought.is_empty() {
-            break;
-        }
-        let answer = ask_one(shared, &query::samples(&matchers, shared.config.window)).await?;
-        all.bytes += answer.bytes;
-        let mut found = Recording::of(&answer.series, &sought, &mut all.elsewhere);
-        if found.pages.is_empty() {
-            continue;
-        }
-        let info = ask_one(shared, &query::cache_config(&matchers)).await?;
-        all.bytes += info.bytes;
-        found = found.with_info(&info.series, &sought).shifted(shared.skew(&answer));
-        all.pages.append(&mut found.pages);
-        all.ways.push(way);
-    }
-    Ok(all)
-}
-
-async fn ask_one(shared: &Shared, question: &str) -> Result<Answer, String> {
-    shared.client.query(question).await.map_err(|error| error.to_string())
 }
 
 impl Shared {
-    /// How far Prometheus' clock is ahead of ours (or behind), if that is more
-    /// than a question takes.
-    fn skew(&self, answer: &Answer) -> Skew {
-        let now = self.clock.now();
-        match answer.server_time {
-            Some(theirs) if theirs.since(now) > APART => Skew::Ahead(theirs.since(now)),
-            Some(theirs) if now.since(theirs) > APART => Skew::Behind(now.since(theirs)),
-            _ => Skew::None,
+    /// Under what a model's answer is kept.
+    fn cache_key(model: &TrackedModel) -> String {
+        format!("replica:{}/{}", model.namespace, model.model)
+    }
+
+    /// Takes what is `gone` out of the cache: a whole namespace at once where
+    /// nothing of it is left.
+    fn forget(&self, gone: &[TrackedModel], left: &TrackedModels) {
+        let namespaces: BTreeSet<&str> = gone.iter().map(|key| key.namespace.as_str()).collect();
+        for namespace in namespaces {
+            if left.keys().any(|key| key.namespace == namespace) {
+                for key in gone.iter().filter(|key| key.namespace == namespace) {
+                    self.cache.invalidate(&Self::cache_key(key));
+                }
+            } else {
+                self.cache.invalidate_prefix(&format!("replica:{namespace}/"));
+            }
         }
     }
-}
 
-/// How Prometheus' clock differs from ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Skew {
-    None,
-    Ahead(Duration),
-    Behind(Duration),
-}
-
-impl Tracked {
-    fn take_in(&mut self, recording: Recording, key: &TrackedModel, window: Duration, now: Instant) {
-        let Recording { pages, elsewhere, .. } = recording;
-        if pages.is_empty() {
-            self.availability = Availability::new(Found::MetricsMissing, query::nothing_found(key, &elsewhere));
-            return;
+    /// What Prometheus said of a model, if that may be acted on; else why not.
+    fn told(&self, model: &TrackedModel, now: Instant) -> Result<Arc<Told>, Availability> {
+        let missing = |why: String| Availability::new(Found::MetricsMissing, why);
+        let cached = self.cache.get(&Self::cache_key(model), now);
+        if let Cached::Hit(told) = cached {
+            return Ok(told);
         }
-        let mut unreadable = None;
-        let mut readable = 0_usize;
-        for (pod, pages) in &pages {
-            let replica = self.replicas.entry(pod.clone()).or_insert_with(|| Replica {
-                past: Past::new(Source::Prometheus, window, now),
-                newest: Instant::ZERO,
-            });
-            for (at, page) in pages.iter().filter(|(at, _)| *at > replica.newest) {
-                match crate::families::read(&page.as_page(), Some(&key.model)) {
-                    Ok(read) => drop(replica.past.take_in(read, *at)),
-                    Err(why) => replica.past.fail(why, *at),
-                }
-            }
-            match &replica.past.signals.error {
-                None => readable += 1,
-                Some(why) => unreadable = Some(why.clone()),
-            }
-            if let Some((newest, _)) = pages.last() {
-                replica.newest = replica.newest.max(*newest);
-            }
-        }
-        self.scrape_interval = recorded::interval(&pages).or(self.scrape_interval);
-        self.newest = pages.values().filter_map(|pages| pages.last()).map(|(at, _)| *at).max();
-        if let (0, Some(why)) = (readable, unreadable) {
-            let message =
-                format!("Prometheus has samples of the replicas, and what tells their load is not among them: {why}");
-            self.availability = Availability::new(Found::MetricsMissing, message);
-            return;
-        }
-        let silent: Vec<&str> = self
-            .endpoints
-            .iter()
-            .filter(|endpoint| !pages.contains_key(&endpoint.pod))
-            .map(|endpoint| endpoint.pod.as_str())
-            .collect();
-        let message = if silent.is_empty() {
-            format!("Prometheus has samples of all {} replicas", pages.len())
-        } else {
-            format!(
-                "Prometheus has samples of {} replicas and none of {}",
-                pages.len(),
-                silent.join(", ")
-            )
+        let models = self.models.lock();
+        let Some(tracked) = models.get(model) else {
+            let (namespace, model) = (&model.namespace, &model.model);
+            return Err(missing(format!(
+                "Prometheus is not asked for model {model} in namespace {namespace}: no Pod of it is ready with an address"
+            )));
         };
-        self.availability = Availability::new(Found::MetricsFound, message);
+        if let Outcome::Failed(why) = &tracked.outcome {
+            return Err(Availability::new(Found::PrometheusError, why.clone()));
+        }
+        if let Some(told) = &tracked.of_pass {
+            return Ok(told.clone());
+        }
+        let Some(answered) = tracked.answered else {
+            return Err(missing("Prometheus has not been asked yet".to_owned()));
+        };
+        if !self.cache.keeps() {
+            return Err(missing("Prometheus has not been asked for this pass".to_owned()));
+        }
+        let (age, ttl) = (now.since(answered), self.config.cache_ttl);
+        if age > ttl {
+            return Err(Availability::new(
+                Found::MetricsStale,
+                format!(
+                    "Prometheus' last answer is {} s old, and none is used for longer than {ttl:?}: raise \
+                     PROMETHEUS_METRICS_CACHE_TTL if it may be older",
+                    age.as_secs()
+                ),
+            ));
+        }
+        Err(missing(format!(
+            "Prometheus' answer was driven out of the cache, which holds {} models: watch fewer namespaces with one autoscaler",
+            self.config.cache_entries
+        )))
+    }
+
+    /// What went wrong with the last question, while an earlier answer still counts.
+    fn failure(&self, model: &TrackedModel, now: Instant) -> Option<Availability> {
+        let models = self.models.lock();
+        let tracked = models.get(model)?;
+        let Outcome::Failed(why) = &tracked.outcome else {
+            return None;
+        };
+        let age = tracked.answered.map(|answered| now.since(answered).as_secs());
+        let since = age.map_or_else(String::new, |age| format!(" (its last answer is {age} s old)"));
+        Some(Availability::new(Found::PrometheusError, format!("{why}{since}")))
     }
 }
 

@@ -1,7 +1,8 @@
 //! What one replica says, over time: gauges as they are, counters as rates.
 
 use crate::families::{Found, Observations, ReplicaPage};
-use crate::window::CounterWindow;
+use crate::model;
+use crate::window::{CounterWindow, Step};
 use std::time::Duration;
 use units::{Instant, Signal, Source};
 
@@ -20,6 +21,10 @@ pub struct ReplicaSignals {
     pub token_rate: Signal<f64>,
     /// Requests that ended per second.
     pub request_rate: Signal<f64>,
+    /// Requests that arrived per second: those that ended, and by how much
+    /// those inside grew in number. An engine counts no arrivals, and when it
+    /// falls behind fewer end than arrive.
+    pub arrival_rate: Signal<f64>,
     /// Tokens the KV cache holds.
     pub kv_tokens: Signal<f64>,
     /// Tokens of a prompt, mean of those of the window.
@@ -32,6 +37,10 @@ pub struct ReplicaSignals {
     pub itl_ms: Signal<f64>,
     /// Share of prompt tokens found in the prefix cache, 0 to 1.
     pub prefix_hit_share: Signal<f64>,
+    /// Requests that gateways have sent and not got back.
+    pub in_flight: Signal<f64>,
+    /// Most requests that gateways send at once.
+    pub slots: Signal<f64>,
     /// What went wrong last time, if something did.
     pub error: Option<String>,
 }
@@ -48,29 +57,36 @@ impl ReplicaSignals {
             waiting: missing(),
             token_rate: missing(),
             request_rate: missing(),
+            arrival_rate: missing(),
             kv_tokens: missing(),
             prompt_tokens: missing(),
             answer_tokens: missing(),
             ttft_ms: missing(),
             itl_ms: missing(),
             prefix_hit_share: missing(),
+            in_flight: missing(),
+            slots: missing(),
             error: None,
         }
     }
 
-    fn all(&mut self) -> [&mut Signal<f64>; 11] {
+    const fn all(&mut self) -> [&mut Signal<f64>; 14] {
+        // Those of a page first, then what gateways tell.
         [
             &mut self.kv,
             &mut self.running,
             &mut self.waiting,
             &mut self.token_rate,
             &mut self.request_rate,
+            &mut self.arrival_rate,
             &mut self.kv_tokens,
             &mut self.prompt_tokens,
             &mut self.answer_tokens,
             &mut self.ttft_ms,
             &mut self.itl_ms,
             &mut self.prefix_hit_share,
+            &mut self.in_flight,
+            &mut self.slots,
         ]
     }
 
@@ -78,16 +94,17 @@ impl ReplicaSignals {
     /// be trusted.
     pub fn take_fresher(&mut self, mut other: Self) {
         for (mine, theirs) in self.all().into_iter().zip(other.all()) {
-            let better = match (mine.last(), theirs.last()) {
-                (Some(mine), Some(theirs)) => (theirs.at, mine.source) > (mine.at, theirs.source),
-                (mine, theirs) => mine.is_none() && theirs.is_some(),
-            };
-            if better {
-                std::mem::swap(mine, theirs);
-            }
+            model::take_fresher(mine, theirs);
         }
         if self.found.is_none() {
             self.found = other.found;
+        }
+    }
+
+    /// Whatever is older than `most` is missing from now on, because of `why`.
+    pub(crate) fn drop_older(&mut self, most: Duration, now: Instant, why: &str) {
+        for signal in self.all() {
+            model::drop_older(signal, most, now, why);
         }
     }
 }
@@ -99,6 +116,9 @@ pub(crate) struct Past {
     source: Source,
     generated: CounterWindow,
     done: CounterWindow,
+    arrived: CounterWindow,
+    /// Requests inside at the last page.
+    inside: Option<f64>,
     prompt: Mean,
     answer: Mean,
     ttft: Mean,
@@ -133,15 +153,24 @@ impl Mean {
     }
 }
 
+/// How many signals a page tells.
+const OF_A_PAGE: usize = 12;
+const NO_GATEWAY: &str = "no gateway tells of this Pod";
 const TWO_ANSWERS: &str = "a rate needs two answers";
 
 impl Past {
     pub(crate) fn new(source: Source, window: Duration, now: Instant) -> Self {
         Self {
-            signals: ReplicaSignals::unknown(now, "not asked yet"),
+            signals: ReplicaSignals {
+                in_flight: Signal::missing(now, NO_GATEWAY),
+                slots: Signal::missing(now, NO_GATEWAY),
+                ..ReplicaSignals::unknown(now, "not asked yet")
+            },
             source,
             generated: CounterWindow::new(window),
             done: CounterWindow::new(window),
+            arrived: CounterWindow::new(window),
+            inside: None,
             prompt: Mean::over(window),
             answer: Mean::over(window),
             ttft: Mean::over(window),
@@ -153,7 +182,7 @@ impl Past {
     /// There was no answer: what was seen stays and ages; what was never seen
     /// says why.
     pub(crate) fn fail(&mut self, why: String, at: Instant) {
-        for signal in self.signals.all() {
+        for signal in self.signals.all().into_iter().take(OF_A_PAGE) {
             if signal.last().is_none() {
                 *signal = Signal::missing(at, why.clone());
             }
@@ -169,15 +198,28 @@ impl Past {
             Ok(value) => Signal::observed(value, at, source),
             Err(why) => Signal::missing(at, why),
         };
-        let rate = |window: &mut CounterWindow, count: Found| {
-            signal(count.and_then(|count| {
-                window.push(at, count);
-                window.per_second().ok_or_else(|| TWO_ANSWERS.to_owned())
-            }))
+        let rate = |window: &CounterWindow| window.per_second().ok_or_else(|| TWO_ANSWERS.to_owned());
+        let generated = page.generated.and_then(|count| {
+            self.generated.push(at, count);
+            rate(&self.generated)
+        });
+        let inside = page.running.as_ref().ok().zip(page.waiting.as_ref().ok());
+        let inside = inside.map(|(running, waiting)| running + waiting);
+        let before = std::mem::replace(&mut self.inside, inside);
+        let (done, arrived) = match page.done {
+            Ok(count) => {
+                if let Some(step) = self.done.push(at, count) {
+                    self.arrived.advance(at, arrivals(step, before, inside));
+                }
+                // More may leave without an end than arrive.
+                (rate(&self.done), rate(&self.arrived).map(|rate| rate.max(0.0)))
+            }
+            Err(why) => (Err(why.clone()), Err(why)),
         };
         let signals = &mut self.signals;
-        signals.token_rate = rate(&mut self.generated, page.generated);
-        signals.request_rate = rate(&mut self.done, page.done);
+        signals.token_rate = signal(generated);
+        signals.request_rate = signal(done);
+        signals.arrival_rate = signal(arrived);
         signals.prompt_tokens = signal(self.prompt.push(page.prompt_tokens, at));
         signals.answer_tokens = signal(self.answer.push(page.answer_tokens, at));
         signals.ttft_ms = signal(self.ttft.push(page.ttft_s, at).map(|seconds| seconds * 1e3));
@@ -191,6 +233,17 @@ impl Past {
         signals.error = None;
         busy
     }
+}
+
+/// Requests that arrived between two pages: those that ended, and by how much
+/// those inside grew. A restart loses those that were inside.
+fn arrivals(step: Step, before: Option<f64>, inside: Option<f64>) -> f64 {
+    let grown = match (before, inside) {
+        (_, Some(inside)) if step.restarted => inside,
+        (Some(before), Some(inside)) => inside - before,
+        _ => 0.0,
+    };
+    step.increase + grown
 }
 
 #[cfg(test)]
@@ -241,6 +294,36 @@ mod tests {
         };
         assert!(why.contains("nothing was observed"), "{why}");
         assert_eq!(value(&signals.answer_tokens), None, "not on the page");
+    }
+
+    /// A replica at `seconds` that has ended `done` requests and has `inside` running.
+    fn at(past: &mut Past, seconds: u64, done: f64, inside: f64) {
+        let m = "{model_name=\"m\"}";
+        let text = format!(
+            "vllm:num_requests_running{m} {inside}\nvllm:num_requests_waiting{m} 0\nvllm:request_success_total{m} {done}\n"
+        );
+        past.take_in(page(&text), Instant::from_secs(seconds));
+    }
+
+    #[test]
+    fn arrivals_are_more_than_what_ends_while_an_engine_falls_behind() {
+        // (ended, inside) at 0, 10 and 20 s, and the requests per second that arrived.
+        type Pages = [(f64, f64); 3];
+        let cases: [(&str, Pages, f64); 5] = [
+            ("keeps up", [(0.0, 5.0), (20.0, 5.0), (40.0, 5.0)], 2.0),
+            ("falls behind", [(0.0, 0.0), (20.0, 30.0), (40.0, 60.0)], 5.0),
+            ("works off", [(0.0, 60.0), (20.0, 40.0), (40.0, 20.0)], 0.0),
+            ("starts anew", [(100.0, 30.0), (120.0, 30.0), (10.0, 8.0)], 1.9),
+            ("loses some", [(0.0, 50.0), (0.0, 10.0), (0.0, 0.0)], 0.0),
+        ];
+        for (name, pages, rate) in cases {
+            let mut past = Past::new(Source::Replica, Duration::from_secs(60), Instant::ZERO);
+            for (i, (done, inside)) in pages.into_iter().enumerate() {
+                at(&mut past, 10 * i as u64, done, inside);
+            }
+            let seen = past.signals.arrival_rate.last().map(|seen| seen.value);
+            assert_eq!(seen, Some(rate), "{name}");
+        }
     }
 
     #[test]

@@ -4,9 +4,11 @@
 use crate::families;
 use crate::get::Getter;
 use crate::health::Counters;
+use crate::model::some_of;
 use crate::replica::Past;
+use crate::source::{MetricsSource, TrackedModel, TrackedModels};
 use crate::transport::Transport;
-use crate::{Clock, ReplicaSignals, SourceHealth};
+use crate::{Availability, Clock, Found, ModelSignals, ReplicaSignals, SourceHealth};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,9 +87,17 @@ pub struct PodScraper {
 struct Shared {
     config: ScrapeConfig,
     clock: Clock,
-    entries: Mutex<BTreeMap<String, Entry>>,
+    asked: Mutex<Asked>,
     changed: Notify,
     counters: Counters,
+}
+
+/// Who is asked.
+#[derive(Debug, Default)]
+struct Asked {
+    /// By Pod.
+    entries: BTreeMap<String, Entry>,
+    models: TrackedModels,
 }
 
 impl PodScraper {
@@ -97,56 +107,115 @@ impl PodScraper {
         let shared = Arc::new(Shared {
             config,
             clock,
-            entries: Mutex::default(),
+            asked: Mutex::default(),
             changed: Notify::new(),
             counters: Counters::default(),
         });
         tokio::spawn(run(shared.clone(), stop));
         Self { shared }
     }
+}
 
-    /// Sets whom to ask. A replica that stays keeps its signals; one whose
-    /// address or model changed starts anew.
-    pub fn set_endpoints(&self, endpoints: Vec<Endpoint>) {
+impl MetricsSource for PodScraper {
+    /// A replica that stays keeps its signals; one whose address or model
+    /// changed starts anew.
+    fn track(&self, models: &TrackedModels) {
         let now = self.shared.clock.now();
-        let mut entries = self.shared.entries.lock();
-        let mut before = std::mem::take(&mut *entries);
-        let mut changed = false;
-        for endpoint in endpoints {
+        let mut asked = self.shared.asked.lock();
+        if asked.models == *models {
+            return;
+        }
+        let mut before = std::mem::take(&mut asked.entries);
+        for endpoint in models.values().flat_map(|endpoints| endpoints.iter()) {
             let kept = before.remove(&endpoint.pod);
             let generation = kept.as_ref().map_or(0, |entry| entry.generation + 1);
-            let entry = kept.filter(|entry| entry.endpoint == endpoint).unwrap_or_else(|| {
-                changed = true;
-                Entry {
-                    past: Past::new(Source::Replica, self.shared.config.window, now),
-                    due: now,
-                    asking: false,
-                    generation,
-                    endpoint: endpoint.clone(),
-                }
+            let entry = kept.filter(|entry| entry.endpoint == *endpoint);
+            let entry = entry.unwrap_or_else(|| Entry {
+                past: Past::new(Source::Replica, self.shared.config.window, now),
+                due: now,
+                asking: false,
+                generation,
+                endpoint: endpoint.clone(),
             });
-            entries.insert(endpoint.pod, entry);
+            asked.entries.insert(endpoint.pod.clone(), entry);
         }
-        drop(entries);
-        if changed {
-            self.shared.changed.notify_one();
+        asked.models.clone_from(models);
+        drop(asked);
+        self.shared.changed.notify_one();
+    }
+
+    fn availability(&self, model: &TrackedModel) -> Availability {
+        let (window, now) = (self.shared.config.window, self.shared.clock.now());
+        let asked = self.shared.asked.lock();
+        let replicas = asked.replicas(model);
+        if replicas.is_empty() {
+            return Availability::new(
+                Found::MetricsMissing,
+                "replica: nobody is asked, for no Pod is ready with an address",
+            );
+        }
+        let kv = |entry: &Entry| entry.past.signals.kv.last().map(|seen| now.since(seen.at));
+        let fresh = |entry: &Entry| kv(entry).is_some_and(|age| age <= window);
+        let silent: Vec<&Entry> = replicas.iter().copied().filter(|entry| !fresh(entry)).collect();
+        let told = replicas.len() - silent.len();
+        let names = || some_of(silent.iter().map(|entry| entry.endpoint.pod.as_str()));
+        if told > 0 {
+            let message = if silent.is_empty() {
+                format!("replica: all {told} Pods tell")
+            } else {
+                format!("replica: {told} Pods tell and none of {}", names())
+            };
+            return Availability::new(Found::MetricsFound, message);
+        }
+        let remedy = "do the Pods serve their metrics page, and does a NetworkPolicy let us ask?";
+        let stale = silent.iter().filter_map(|entry| kv(entry)).min();
+        let why = silent.iter().find_map(|entry| entry.past.signals.error.as_deref());
+        let why = why.unwrap_or("not asked yet");
+        match stale {
+            Some(age) => Availability::new(
+                Found::MetricsStale,
+                format!(
+                    "replica: no answer from {} for {} s: {why}; {remedy}",
+                    names(),
+                    age.as_secs()
+                ),
+            ),
+            None => Availability::new(
+                Found::MetricsMissing,
+                format!("replica: no answer from {}: {why}; {remedy}", names()),
+            ),
         }
     }
 
-    /// What the Pod `namespace/name` last said; `None` if it is not asked.
-    #[must_use]
-    pub fn signals(&self, pod: &str) -> Option<ReplicaSignals> {
-        self.shared
-            .entries
-            .lock()
-            .get(pod)
-            .map(|entry| entry.past.signals.clone())
+    fn model_metrics(&self, model: &TrackedModel) -> ModelSignals {
+        let asked = self.shared.asked.lock();
+        let replicas = asked.replicas(model).into_iter();
+        let replicas = replicas.map(|entry| (entry.endpoint.pod.as_str(), &entry.past.signals));
+        // A rate that is older than its window tells nothing of now.
+        ModelSignals::of_replicas(replicas, self.shared.config.window, self.shared.clock.now())
     }
 
-    /// How the source is doing.
-    #[must_use]
-    pub fn health(&self) -> SourceHealth {
-        self.shared.counters.read()
+    fn replica_metrics(&self, model: &TrackedModel) -> BTreeMap<String, ReplicaSignals> {
+        let asked = self.shared.asked.lock();
+        let signals = |entry: &Entry| (entry.endpoint.pod.clone(), entry.past.signals.clone());
+        asked.replicas(model).into_iter().map(signals).collect()
+    }
+
+    fn health(&self) -> SourceHealth {
+        self.shared.counters.read(self.shared.clock.now())
+    }
+}
+
+impl Asked {
+    fn replicas(&self, model: &TrackedModel) -> Vec<&Entry> {
+        let endpoints = self
+            .models
+            .get(model)
+            .into_iter()
+            .flat_map(|endpoints| endpoints.iter());
+        endpoints
+            .filter_map(|endpoint| self.entries.get(&endpoint.pod))
+            .collect()
     }
 }
 
@@ -182,7 +251,7 @@ fn take_due(shared: &Shared) -> (Vec<(Endpoint, u64)>, Duration) {
     let now = shared.clock.now();
     let mut next = shared.config.idle_interval;
     let mut due = Vec::new();
-    for entry in shared.entries.lock().values_mut().filter(|entry| !entry.asking) {
+    for entry in shared.asked.lock().entries.values_mut().filter(|entry| !entry.asking) {
         if entry.due <= now {
             entry.asking = true;
             due.push((entry.endpoint.clone(), entry.generation));
@@ -213,14 +282,15 @@ async fn ask(shared: &Shared, getter: &Getter, endpoint: &Endpoint, generation: 
     };
     let now = shared.clock.now();
     match &read {
-        Ok((_, bytes)) => shared.counters.answered(now.since(asked_at), *bytes),
+        Ok((_, bytes)) => shared.counters.answered(asked_at, now, *bytes),
         Err(why) => {
-            shared.counters.failed(now.since(asked_at));
+            shared.counters.failed(asked_at, now);
             tracing::debug!(pod = endpoint.pod, why, "no metrics");
         }
     }
-    let mut entries = shared.entries.lock();
-    if let Some(entry) = entries
+    let mut asked = shared.asked.lock();
+    if let Some(entry) = asked
+        .entries
         .get_mut(&endpoint.pod)
         .filter(|entry| entry.generation == generation)
     {

@@ -14,6 +14,15 @@ pub struct CounterWindow {
     readings: VecDeque<(Instant, f64)>,
 }
 
+/// What a reading added to what was counted before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// By how much the count went up; what came since the restart, if there was one.
+    pub increase: f64,
+    /// Whether the counter began anew.
+    pub restarted: bool,
+}
+
 /// Most readings kept; closer ones are thinned out to it.
 const MOST_READINGS: u32 = 64;
 
@@ -28,19 +37,30 @@ impl CounterWindow {
         }
     }
 
-    /// Takes in a reading. Readings that are no number, negative or from
-    /// before the last one are not counted.
-    pub fn push(&mut self, at: Instant, value: f64) {
-        if !value.is_finite() || value < 0.0 || self.readings.back().is_some_and(|(last, _)| at < *last) {
-            return;
+    /// Takes in a reading, and says what it added. Readings that are no number,
+    /// negative or from before the last one are not counted.
+    pub fn push(&mut self, at: Instant, value: f64) -> Option<Step> {
+        if !value.is_finite() || value < 0.0 || self.is_before(at) {
+            return None;
         }
+        let restarted = self.last.is_some_and(|last| value < last);
         let increase = match self.last {
             None => 0.0,
             Some(last) if value >= last => value - last,
             Some(_) => value,
         };
         self.last = Some(value);
-        let sum = self.readings.back().map_or(0.0, |(_, sum)| *sum) + increase;
+        self.advance(at, increase);
+        Some(Step { increase, restarted })
+    }
+
+    /// Moves on by `step`, which may be negative, without a reading of a
+    /// counter. A step that is no number or from before the last one is none.
+    pub fn advance(&mut self, at: Instant, step: f64) {
+        if !step.is_finite() || self.is_before(at) {
+            return;
+        }
+        let sum = self.readings.back().map_or(0.0, |(_, sum)| *sum) + step;
         let grain = self.length / MOST_READINGS;
         // The newest reading always counts; one too close before it goes.
         if let [.., (before, _), (_, _)] = *self.readings.make_contiguous()
@@ -59,6 +79,10 @@ impl CounterWindow {
         }
     }
 
+    fn is_before(&self, at: Instant) -> bool {
+        self.readings.back().is_some_and(|(last, _)| at < *last)
+    }
+
     /// Increase per second over the window, or `None` until two readings lie
     /// far enough apart to tell.
     #[must_use]
@@ -66,12 +90,6 @@ impl CounterWindow {
         let ((first, from), (last, to)) = (*self.readings.front()?, *self.readings.back()?);
         let seconds = last.since(first).as_secs_f64();
         (seconds >= 0.2).then(|| (to - from) / seconds)
-    }
-
-    /// When the newest reading was taken.
-    #[must_use]
-    pub fn newest(&self) -> Option<Instant> {
-        self.readings.back().map(|(at, _)| *at)
     }
 }
 
@@ -97,6 +115,27 @@ mod tests {
     #[test]
     fn a_restart_counts_what_came_after_it() {
         assert_eq!(window(&[(1, 100.0), (2, 110.0), (3, 5.0)]).per_second(), Some(7.5));
+    }
+
+    #[test]
+    fn a_reading_says_what_it_added() {
+        let mut window = CounterWindow::new(Duration::from_secs(10));
+        let mut push = |seconds, value| window.push(Instant::from_secs(seconds), value);
+        let step = |increase, restarted| Some(Step { increase, restarted });
+        assert_eq!(push(1, 100.0), step(0.0, false));
+        assert_eq!(push(2, 110.0), step(10.0, false));
+        assert_eq!(push(3, 4.0), step(4.0, true));
+        assert_eq!(push(2, 5.0), None, "from before");
+        assert_eq!(push(4, f64::NAN), None);
+    }
+
+    #[test]
+    fn steps_may_go_down() {
+        let mut window = CounterWindow::new(Duration::from_secs(10));
+        for (seconds, step) in [(1, 0.0), (2, 5.0), (3, -3.0), (3, f64::NAN), (1, 100.0)] {
+            window.advance(Instant::from_secs(seconds), step);
+        }
+        assert_eq!(window.per_second(), Some(1.0));
     }
 
     #[test]

@@ -3,6 +3,10 @@
 //! The keys are the predecessor's. A key it knew and that has no meaning here
 //! is refused with the reason, unless it says what holds anyway.
 
+mod prometheus;
+
+pub use prometheus::Prometheus;
+
 use super::fields::duration;
 use crate::inventory::NodeSelector;
 use serde_json::Value;
@@ -123,39 +127,6 @@ fn verbosity(text: &str) -> Result<LogLevel, String> {
         Ok(_) => Ok(LogLevel::Trace),
         Err(_) => Err(format!("is `{text}`: it must be a number, 0 or more")),
     }
-}
-
-/// The `PROMETHEUS_*` settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Prometheus {
-    /// `PROMETHEUS_BASE_URL`.
-    pub base_url: Option<String>,
-    /// `PROMETHEUS_BEARER_TOKEN`.
-    pub bearer_token: Option<String>,
-    /// `PROMETHEUS_TOKEN_PATH`.
-    pub token_path: Option<PathBuf>,
-    /// `PROMETHEUS_TLS_INSECURE_SKIP_VERIFY`.
-    pub insecure_skip_verify: Option<bool>,
-    /// `PROMETHEUS_CA_CERT_PATH`.
-    pub ca_cert_path: Option<PathBuf>,
-    /// `PROMETHEUS_CLIENT_CERT_PATH`.
-    pub client_cert_path: Option<PathBuf>,
-    /// `PROMETHEUS_CLIENT_KEY_PATH`.
-    pub client_key_path: Option<PathBuf>,
-    /// `PROMETHEUS_SERVER_NAME`.
-    pub server_name: Option<String>,
-    /// `PROMETHEUS_METRICS_CACHE_TTL`.
-    pub cache_ttl: Option<Duration>,
-    /// `PROMETHEUS_METRICS_CACHE_CLEANUP_INTERVAL`.
-    pub cleanup_interval: Option<Duration>,
-    /// `PROMETHEUS_METRICS_CACHE_FETCH_INTERVAL`.
-    pub fetch_interval: Option<Duration>,
-    /// `PROMETHEUS_METRICS_CACHE_FRESH_THRESHOLD`.
-    pub fresh_threshold: Option<Duration>,
-    /// `PROMETHEUS_METRICS_CACHE_STALE_THRESHOLD`.
-    pub stale_threshold: Option<Duration>,
-    /// `PROMETHEUS_METRICS_CACHE_UNAVAILABLE_THRESHOLD`.
-    pub unavailable_threshold: Option<Duration>,
 }
 
 /// Keys of the predecessor that mean nothing here: key, the value that says
@@ -319,22 +290,7 @@ impl Process {
                 None => from.read("V", verbosity)?,
                 level => level,
             },
-            prometheus: Prometheus {
-                base_url: from.string("PROMETHEUS_BASE_URL"),
-                bearer_token: from.string("PROMETHEUS_BEARER_TOKEN"),
-                token_path: from.path("PROMETHEUS_TOKEN_PATH"),
-                insecure_skip_verify: from.switch("PROMETHEUS_TLS_INSECURE_SKIP_VERIFY")?,
-                ca_cert_path: from.path("PROMETHEUS_CA_CERT_PATH"),
-                client_cert_path: from.path("PROMETHEUS_CLIENT_CERT_PATH"),
-                client_key_path: from.path("PROMETHEUS_CLIENT_KEY_PATH"),
-                server_name: from.string("PROMETHEUS_SERVER_NAME"),
-                cache_ttl: from.time("PROMETHEUS_METRICS_CACHE_TTL")?,
-                cleanup_interval: from.time("PROMETHEUS_METRICS_CACHE_CLEANUP_INTERVAL")?,
-                fetch_interval: from.time("PROMETHEUS_METRICS_CACHE_FETCH_INTERVAL")?,
-                fresh_threshold: from.time("PROMETHEUS_METRICS_CACHE_FRESH_THRESHOLD")?,
-                stale_threshold: from.time("PROMETHEUS_METRICS_CACHE_STALE_THRESHOLD")?,
-                unavailable_threshold: from.time("PROMETHEUS_METRICS_CACHE_UNAVAILABLE_THRESHOLD")?,
-            },
+            prometheus: Prometheus::read(from)?,
         };
         for (key, holds, why) in NOT_HERE {
             if let Some((value, place)) = places.text(key)

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::inventory::NodeSelector;
+use crate::replica_sources::Wanted;
 use crate::subject::Subject;
 use crate::world::Health;
 use crate::{GatewaySource, Limiter};
@@ -114,13 +115,20 @@ fn controller(variants: usize) -> Controller {
         ..Config::default()
     };
     let changed = Arc::new(Notify::new());
+    let wanted = Wanted {
+        registry: &config.registry,
+        names: &[],
+        scrape: config.scrape.clone(),
+        prometheus: None,
+        gateway: GatewaySource::None,
+        urgent: &changed,
+    };
     Controller {
         clock,
         world: world(variants),
         configs: ConfigMaps::watch(&client, None, &config.policy, None, &changed, &stop),
         scales: Scales::new(client.clone(), clock),
-        replicas: ReplicaSources::start(config.scrape.clone(), None, clock, &stop).unwrap(),
-        gateway: GatewayReader::start(GatewaySource::None, clock, &Arc::default(), &stop),
+        replicas: ReplicaSources::start(wanted, clock, &stop).unwrap(),
         gpus: Counter::new(client.clone(), NodeSelector::default(), stop),
         handle: Handle::new(),
         writer: Writer::start(client),
@@ -184,7 +192,7 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
     lap("survey");
     let endpoints = model::endpoints(&variants);
     assert_eq!(endpoints.len(), variants.len() * REPLICAS);
-    let reading = controller.gateway.read();
+    let reading = controller.replicas.gateways();
     let mut views = model::views(&variants, &reading, &controller.replicas, now);
     lap("views");
     tell(&mut views, full, now);

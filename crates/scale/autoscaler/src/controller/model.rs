@@ -4,7 +4,7 @@ use super::ModelKey;
 use crate::replica_sources::ReplicaSources;
 use crate::survey::{PodFacts, Variant};
 use capacity::{Demand, GatewayView, ModelView, Percentiles, ReplicaState, ReplicaView, Slo, VariantView};
-use collect::{Endpoint, EndpointLedger, GatewayReading, ModelDemand};
+use collect::{Endpoint, GatewayReading, ModelDemand};
 use std::collections::BTreeMap;
 use units::{Instant, Signal, Source};
 
@@ -62,7 +62,7 @@ pub(super) fn views(
         let replicas = variant
             .pods
             .iter()
-            .map(|pod| replica(variant, &settings.model, pod, demand, sources, now))
+            .map(|pod| replica(variant, &settings.model, pod, sources, now))
             .collect();
         view.variants.push(VariantView {
             name: variant.name.clone(),
@@ -111,14 +111,7 @@ fn in_words_of_capacity(demand: &Signal<ModelDemand>) -> Signal<Demand> {
     }
 }
 
-fn replica(
-    variant: &Variant,
-    model: &str,
-    pod: &PodFacts,
-    demand: &Signal<ModelDemand>,
-    sources: &ReplicaSources,
-    now: Instant,
-) -> ReplicaView {
+fn replica(variant: &Variant, model: &str, pod: &PodFacts, sources: &ReplicaSources, now: Instant) -> ReplicaView {
     let mut view = ReplicaView::unknown(
         pod.name.as_str(),
         pod.state.clone(),
@@ -131,62 +124,29 @@ fn replica(
     if pod.state != ReplicaState::Ready {
         return view;
     }
-    match sources.signals(variant, model, &pod.name) {
-        Some(signals) => {
-            view.kv = signals.kv;
-            view.running = signals.running;
-            view.waiting = signals.waiting;
-            view.token_rate = signals.token_rate;
-            view.kv_tokens = signals.kv_tokens;
-            view.prompt_tokens = signals.prompt_tokens;
-            view.generated_tokens = signals.answer_tokens;
-            view.ttft_ms = signals.ttft_ms;
-            view.itl_ms = signals.itl_ms;
-            view.prefix_hit_share = signals.prefix_hit_share;
-        }
-        None => {
-            for signal in [
-                &mut view.kv,
-                &mut view.running,
-                &mut view.waiting,
-                &mut view.token_rate,
-                &mut view.kv_tokens,
-                &mut view.prompt_tokens,
-                &mut view.generated_tokens,
-                &mut view.ttft_ms,
-                &mut view.itl_ms,
-                &mut view.prefix_hit_share,
-            ] {
-                *signal = Signal::missing(now, "not asked: the Pod has no address");
-            }
-        }
-    }
-    match demand.last() {
-        Some(seen) => match ledger_of(pod, variant, &seen.value) {
-            Some(ledger) => {
-                view.in_flight = Signal::observed(ledger.in_flight as f64, seen.at, Source::Gateway);
-                if pod.slots.is_none() && ledger.slots > 0 {
-                    view.slots = Signal::observed(ledger.slots as f64, seen.at, Source::Gateway);
-                }
-            }
-            None => view.in_flight = Signal::missing(now, "the gateway does not know this Pod yet"),
-        },
-        None => view.in_flight = Signal::missing(now, "no gateway tells"),
+    let Some(signals) = sources.signals(variant, model, &pod.name).cloned() else {
+        return not_asked(view, now);
+    };
+    view.kv = signals.kv;
+    view.running = signals.running;
+    view.waiting = signals.waiting;
+    view.token_rate = signals.token_rate;
+    view.kv_tokens = signals.kv_tokens;
+    view.prompt_tokens = signals.prompt_tokens;
+    view.generated_tokens = signals.answer_tokens;
+    view.ttft_ms = signals.ttft_ms;
+    view.itl_ms = signals.itl_ms;
+    view.prefix_hit_share = signals.prefix_hit_share;
+    view.in_flight = signals.in_flight;
+    if pod.slots.is_none() && signals.slots.last().is_some() {
+        view.slots = signals.slots;
     }
     view
 }
 
-/// A Pod's line in the gateways' ledger, by address, else by name.
-fn ledger_of<'a>(pod: &PodFacts, variant: &Variant, demand: &'a ModelDemand) -> Option<&'a EndpointLedger> {
-    let by_address = pod
-        .ip
-        .as_ref()
-        .and_then(|ip| demand.endpoints.get(&format!("{ip}:{}", pod.port)));
-    let full_name = format!("{}/{}", variant.namespace, pod.name);
-    by_address.or_else(|| {
-        demand
-            .endpoints
-            .values()
-            .find(|ledger| ledger.pod == pod.name || ledger.pod == full_name)
-    })
+/// No source asks a Pod that cannot be reached.
+fn not_asked(view: ReplicaView, now: Instant) -> ReplicaView {
+    let slots = view.slots;
+    let unknown = ReplicaView::unknown(view.name, view.state, now, "not asked: the Pod has no address");
+    ReplicaView { slots, ..unknown }
 }

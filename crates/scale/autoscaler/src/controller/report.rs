@@ -9,7 +9,7 @@ use crate::record::{DecisionRecord, ExplanationRecord};
 use crate::status::{self, Findings};
 use crate::subject::Subject;
 use crate::survey::{self, Variant};
-use crate::views::{self, VariantView};
+use crate::views::{self, ModelRecord, VariantView};
 use api::{VariantAutoscalingStatus, reasons};
 use capacity::{Decision, ModelView, VariantDecision};
 use jiff::Timestamp;
@@ -53,7 +53,7 @@ impl Controller {
             let decided = found.map(|(_, _, decided)| decided);
             let outcome = acted.get(&variant.uid);
             let trouble = key_of(variant).and_then(|model| self.replicas.trouble(variant, model));
-            let findings = findings(variant, decided, outcome, trouble.as_ref());
+            let findings = findings(variant, decided, outcome, trouble);
             if let Some((key, decision, decided)) = found
                 && leads
                 && self.teller.decision(variant, decision, decided, outcome, at)
@@ -83,8 +83,7 @@ impl Controller {
                 DecisionRecord::of(decision, self.records, wall)
             })
             .collect();
-        let mut sources = self.replicas.health();
-        sources.insert("gateway", self.gateway.health());
+        let sources = self.replicas.health();
         let counts = |namespace: &str| survey::configures(&self.world, variants, namespace);
         Pass {
             leads,
@@ -132,7 +131,7 @@ impl Controller {
             .find(|finding| finding.kind == reasons::OPTIMIZATION_READY);
         let engine_of = |pod: &str| {
             let (settings, _) = variant.decidable()?;
-            self.replicas.signals(variant, &settings.model, pod)?.found
+            self.replicas.signals(variant, &settings.model, pod)?.found.clone()
         };
         let settings = variant.settings.as_ref();
         let config = variant.config.as_ref();
@@ -162,6 +161,9 @@ impl Controller {
             reason: outcome.map(|finding| finding.reason.to_owned()).unwrap_or_default(),
             sentence: outcome.map(|finding| finding.message.clone()).unwrap_or_default(),
             replicas: views::replicas(variant, model, engine_of, now),
+            model_signals: key_of(variant)
+                .and_then(|model| self.replicas.model(variant, model))
+                .map(|signals| ModelRecord::of(signals, now)),
             slo: config.and_then(|config| config.slo.clone()),
             configured: config.map_or_else(|| Vec::new().into(), |config| config.from.clone()),
             explanation,

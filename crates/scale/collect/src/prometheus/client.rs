@@ -246,7 +246,7 @@ impl Row {
         });
         Series {
             samples: samples.collect(),
-            labels: self.metric,
+            labels: Arc::new(self.metric),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! PromQL: what is asked, and what to say when nothing comes back.
 
-use super::TrackedModel;
 use crate::families;
+use crate::source::TrackedModel;
 use crate::{Endpoint, scrape};
 use std::fmt::Write;
 use std::time::Duration;

@@ -1,9 +1,10 @@
 //! Raw samples put together again as the pages they came from.
 
-use super::Skew;
 use crate::Endpoint;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use units::Instant;
 use wire::prom::parse::{Page, Sample};
@@ -11,17 +12,40 @@ use wire::prom::parse::{Page, Sample};
 /// Most foreign namespaces that are named.
 const MOST_ELSEWHERE: usize = 4;
 
-/// A series: its labels, `__name__` among them, and its samples by time.
+/// An address whose newest sample is further behind its Pod's is not scraped any more.
+const LIVE: Duration = Duration::from_secs(30);
+
+/// The labels of a series, `__name__` among them.
+pub(super) type Labels = Arc<BTreeMap<String, String>>;
+
+/// A series: its labels, and its samples by time.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Series {
-    pub(super) labels: BTreeMap<String, String>,
+    pub(super) labels: Labels,
     pub(super) samples: Vec<(Instant, f64)>,
 }
 
-/// One replica's page at one time.
+impl Series {
+    fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map_or("", String::as_str)
+    }
+
+    /// Who has looked: a scrape job, of one Prometheus where several have the same jobs.
+    fn observer(&self) -> Observer<'_> {
+        ["job", "prometheus", "prometheus_replica"].map(|name| self.label(name))
+    }
+
+    fn newest(&self) -> Option<Instant> {
+        self.samples.iter().map(|(at, _)| *at).max()
+    }
+}
+
+type Observer<'a> = [&'a str; 3];
+
+/// One page of one address at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct RecordedPage {
-    samples: Vec<(BTreeMap<String, String>, f64)>,
+    samples: Vec<(Labels, f64)>,
 }
 
 impl RecordedPage {
@@ -48,8 +72,9 @@ impl RecordedPage {
     }
 }
 
-/// Pages by Pod, each Pod's by time.
-pub(super) type Pages = BTreeMap<String, Vec<(Instant, RecordedPage)>>;
+/// Pages by Pod and by the address they were scraped at, each address' by time
+/// (on Prometheus' clock). A Pod has several where each rank has its own.
+pub(super) type Pages = BTreeMap<String, BTreeMap<String, Vec<(Instant, RecordedPage)>>>;
 
 /// What one question brought.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,48 +87,45 @@ pub(super) struct Recording {
     pub(super) ways: Vec<usize>,
 }
 
+/// Series by the address they were scraped at.
+type Addresses<'a> = BTreeMap<&'a str, Vec<&'a Series>>;
+
 impl Recording {
-    /// Sorts series by the Pod they are of and by time. Where two scrape jobs
-    /// look at one Pod, the one with the freshest sample counts: taken together
-    /// they would count everything twice.
+    /// Sorts series by the Pod they are of, by address and by time.
+    ///
+    /// Several addresses of a Pod are its ranks, and all count. Where two
+    /// observers look at one Pod, the one that sees more of it counts, then the
+    /// one with the freshest sample: taken together they would count everything
+    /// twice.
     pub(super) fn of(series: &[Series], endpoints: &[Endpoint], elsewhere: &mut Vec<String>) -> Self {
-        type Target<'a> = (&'a str, &'a str);
-        let mut targets: BTreeMap<&str, BTreeMap<Target<'_>, Vec<&Series>>> = BTreeMap::new();
+        let mut seen: BTreeMap<&str, BTreeMap<Observer<'_>, Addresses<'_>>> = BTreeMap::new();
         for series in series {
-            let label = |name: &str| series.labels.get(name).map_or("", String::as_str);
             match pod_of(series, endpoints) {
-                Some(pod) => targets
+                Some(pod) => seen
                     .entry(pod)
                     .or_default()
-                    .entry((label("job"), label("instance")))
+                    .entry(series.observer())
+                    .or_default()
+                    .entry(series.label("instance"))
                     .or_default()
                     .push(series),
                 None => {
-                    let place = format!("namespace {:?}", label("namespace"));
+                    let place = format!("namespace {:?}", series.label("namespace"));
                     if elsewhere.len() < MOST_ELSEWHERE && !elsewhere.contains(&place) {
                         elsewhere.push(place);
                     }
                 }
             }
         }
-        let newest = |of: &[&Series]| {
-            of.iter()
-                .filter_map(|series| series.samples.last())
-                .map(|(at, _)| *at)
-                .max()
-        };
         let mut pages = Pages::new();
-        for (pod, targets) in targets {
-            let freshest = targets.into_values().max_by_key(|of| newest(of));
-            let mut by_time: BTreeMap<Instant, RecordedPage> = BTreeMap::new();
-            for series in freshest.into_iter().flatten() {
-                for (at, value) in &series.samples {
-                    let page = by_time.entry(*at).or_default();
-                    page.samples.push((series.labels.clone(), *value));
-                }
-            }
-            if !by_time.is_empty() {
-                pages.insert(pod.to_owned(), by_time.into_iter().collect());
+        for (pod, observers) in seen {
+            let ranks: BTreeMap<String, Vec<(Instant, RecordedPage)>> = best(observers)
+                .into_iter()
+                .map(|(address, series)| (address.to_owned(), by_time(&series)))
+                .filter(|(_, pages)| !pages.is_empty())
+                .collect();
+            if !ranks.is_empty() {
+                pages.insert(pod.to_owned(), ranks);
             }
         }
         Self {
@@ -112,35 +134,74 @@ impl Recording {
         }
     }
 
-    /// Puts info series onto every page of their Pod.
+    /// Puts info series onto every page of the address they are of. Each
+    /// engine's counts once, whoever has looked.
     pub(super) fn with_info(mut self, info: &[Series], endpoints: &[Endpoint]) -> Self {
-        let mut told: Vec<&str> = Vec::new();
+        let mut told: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
         for series in info {
             let Some(pod) = pod_of(series, endpoints) else { continue };
-            // One scrape job's is enough.
-            if told.contains(&pod) {
+            let Some(ranks) = self.pages.get_mut(pod) else { continue };
+            let address = series.label("instance");
+            let pages = match ranks.len() {
+                // The only address there is, even where labels call it otherwise.
+                1 => ranks.first_entry().map(|only| only.into_mut()),
+                _ => ranks.get_mut(address),
+            };
+            let Some(pages) = pages else { continue };
+            if !told.insert((pod, address, series.label("engine"))) {
                 continue;
             }
-            told.push(pod);
-            for (_, page) in self.pages.get_mut(pod).into_iter().flatten() {
+            for (_, page) in pages {
                 page.samples.push((series.labels.clone(), 1.0));
             }
         }
         self
     }
+}
 
-    /// The same on our clock.
-    pub(super) fn shifted(mut self, skew: Skew) -> Self {
-        let shift = |at: Instant| match skew {
-            Skew::None => at,
-            Skew::Ahead(by) => at - by,
-            Skew::Behind(by) => at + by,
+/// What the best observer has seen.
+fn best<'a>(observers: BTreeMap<Observer<'a>, Addresses<'a>>) -> Addresses<'a> {
+    let newest_of = |series: &[&Series]| series.iter().filter_map(|series| series.newest()).max();
+    let newest = observers
+        .values()
+        .flat_map(BTreeMap::values)
+        .filter_map(|of| newest_of(of))
+        .max();
+    let live = |addresses: &Addresses<'_>| {
+        let is_live = |of: &Vec<&Series>| {
+            let behind = newest.zip(newest_of(of)).map(|(newest, of)| newest.since(of));
+            behind.is_some_and(|behind| behind <= LIVE)
         };
-        for (at, _) in self.pages.values_mut().flatten() {
-            *at = shift(*at);
+        addresses.values().filter(|of| is_live(of)).count()
+    };
+    observers
+        .into_iter()
+        .max_by_key(|(observer, addresses)| {
+            let newest = addresses.values().filter_map(|of| newest_of(of)).max();
+            (live(addresses), newest, Reverse(*observer))
+        })
+        .map(|(_, addresses)| addresses)
+        .unwrap_or_default()
+}
+
+/// The pages of one address. A series that stands twice counts once, the one
+/// with the newer sample; so does a sample.
+fn by_time(series: &[&Series]) -> Vec<(Instant, RecordedPage)> {
+    let mut distinct: BTreeMap<&Labels, &Series> = BTreeMap::new();
+    for series in series {
+        let kept = distinct.entry(&series.labels).or_insert(series);
+        if series.newest() > kept.newest() {
+            *kept = series;
         }
-        self
     }
+    let mut pages: BTreeMap<Instant, RecordedPage> = BTreeMap::new();
+    for (labels, series) in distinct {
+        let samples: BTreeMap<Instant, f64> = series.samples.iter().copied().collect();
+        for (at, value) in samples {
+            pages.entry(at).or_default().samples.push((labels.clone(), value));
+        }
+    }
+    pages.into_iter().collect()
 }
 
 /// The Pod of a series: by its label, else by the address that was scraped.
@@ -174,6 +235,7 @@ fn pod_of<'a>(series: &Series, endpoints: &'a [Endpoint]) -> Option<&'a str> {
 pub(super) fn interval(pages: &Pages) -> Option<Duration> {
     let mut gaps: Vec<Duration> = pages
         .values()
+        .flat_map(BTreeMap::values)
         .flat_map(|pages| pages.windows(2).map(|pair| pair[1].0.since(pair[0].0)))
         .filter(|gap| !gap.is_zero())
         .collect();
@@ -199,14 +261,20 @@ mod tests {
         let usual = [("__name__", name), ("model_name", "m")];
         let all = labels.iter().chain(&usual);
         Series {
-            labels: all
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
+            labels: Arc::new(
+                all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+            ),
             samples: samples
                 .iter()
                 .map(|(at, value)| (Instant::from_secs(*at), *value))
                 .collect(),
         }
+    }
+
+    /// The newest page of a Pod at an address.
+    fn page<'a>(recording: &'a Recording, pod: &str, address: &str) -> &'a (Instant, RecordedPage) {
+        recording.pages[pod][address].last().unwrap()
     }
 
     #[test]
@@ -243,7 +311,7 @@ mod tests {
         let recording = Recording::of(&all, &endpoints, &mut elsewhere);
         assert_eq!(recording.pages.keys().collect::<Vec<_>>(), ["n/a", "n/b"]);
         assert_eq!(elsewhere, ["namespace \"x\""]);
-        let (at, page) = recording.pages["n/a"].last().unwrap();
+        let (at, page) = page(&recording, "n/a", "");
         let read = families::read(&page.as_page(), Some("m")).unwrap();
         assert_eq!((*at, read.running, read.kv), (Instant::from_secs(20), Ok(6.0), Ok(0.2)));
         assert_eq!(interval(&recording.pages), Some(Duration::from_secs(10)));
@@ -265,7 +333,7 @@ mod tests {
             ),
         ];
         let recording = Recording::of(&all, &endpoints, &mut Vec::new());
-        let (at, page) = recording.pages["n/a"].last().unwrap();
+        let (at, page) = page(&recording, "n/a", "");
         let read = families::read(&page.as_page(), Some("m")).unwrap();
         assert_eq!((*at, read.running), (Instant::from_secs(21), Ok(2.0)));
     }
@@ -302,9 +370,72 @@ mod tests {
             &[("pod", "a"), ("num_gpu_blocks", "100"), ("block_size", "16")],
             &[(10, 1.0)],
         );
-        info.labels.remove("model_name");
+        Arc::make_mut(&mut info.labels).remove("model_name");
         let recording = Recording::of(&all, &endpoints, &mut Vec::new()).with_info(&[info.clone(), info], &endpoints);
-        let read = families::read(&recording.pages["n/a"][0].1.as_page(), Some("m")).unwrap();
+        let read = families::read(&page(&recording, "n/a", "").1.as_page(), Some("m")).unwrap();
         assert_eq!(read.kv_tokens, Ok(1600.0));
+    }
+
+    #[test]
+    fn several_ports_of_a_pod_are_its_ranks_and_not_the_same_twice() {
+        let endpoints = [endpoint("n/a", "10.0.0.1")];
+        let of = |job: &'static str, port: &'static str, at: u64, running: f64| {
+            series(
+                "vllm:num_requests_running",
+                &[("pod", "a"), ("job", job), ("instance", port)],
+                &[(at, running)],
+            )
+        };
+        let all = [
+            of("dp", "10.0.0.1:8000", 20, 3.0),
+            of("dp", "10.0.0.1:8001", 19, 4.0),
+            of("again", "10.0.0.1:8000", 21, 3.0),
+        ];
+        let recording = Recording::of(&all, &endpoints, &mut Vec::new());
+        let addresses: Vec<&String> = recording.pages["n/a"].keys().collect();
+        assert_eq!(addresses, ["10.0.0.1:8000", "10.0.0.1:8001"], "the job that sees more");
+        // A job that has seen more, and does so no longer, is not better.
+        let all = [
+            of("old", "10.0.0.1:8000", 20, 3.0),
+            of("old", "10.0.0.1:8001", 20, 4.0),
+            of("new", "10.0.0.1:8000", 60, 3.0),
+        ];
+        let recording = Recording::of(&all, &endpoints, &mut Vec::new());
+        assert_eq!(recording.pages["n/a"].len(), 1);
+    }
+
+    #[test]
+    fn the_same_series_or_sample_twice_counts_once() {
+        let endpoints = [endpoint("n/a", "10.0.0.1")];
+        let one = |samples: &[(u64, f64)]| series("vllm:num_requests_running", &[("pod", "a")], samples);
+        let mut of_another = one(&[(20, 3.0)]);
+        Arc::make_mut(&mut of_another.labels).insert("prometheus_replica".to_owned(), "prometheus-1".to_owned());
+        let all = [one(&[(10, 3.0)]), one(&[(20, 3.0), (20, 3.0), (10, 3.0)]), of_another];
+        let recording = Recording::of(&all, &endpoints, &mut Vec::new());
+        let (at, page) = page(&recording, "n/a", "");
+        let read = families::read(&page.as_page(), Some("m")).unwrap();
+        assert_eq!((*at, read.running), (Instant::from_secs(20), Ok(3.0)));
+        let times: Vec<Instant> = recording.pages["n/a"][""].iter().map(|(at, _)| *at).collect();
+        assert_eq!(times, [Instant::from_secs(10), Instant::from_secs(20)]);
+    }
+
+    #[test]
+    fn the_caches_of_all_engines_of_a_replica_count() {
+        let endpoints = [endpoint("n/a", "10.0.0.1")];
+        let all = [series("vllm:num_requests_running", &[("pod", "a")], &[(10, 1.0)])];
+        let info = |engine: &str, job: &str| {
+            let labels = [
+                ("pod", "a"),
+                ("engine", engine),
+                ("job", job),
+                ("num_gpu_blocks", "100"),
+                ("block_size", "16"),
+            ];
+            series("vllm:cache_config_info", &labels, &[(10, 1.0)])
+        };
+        let info = [info("0", "x"), info("1", "x"), info("0", "y"), info("1", "y")];
+        let recording = Recording::of(&all, &endpoints, &mut Vec::new()).with_info(&info, &endpoints);
+        let read = families::read(&page(&recording, "n/a", "").1.as_page(), Some("m")).unwrap();
+        assert_eq!(read.kv_tokens, Ok(3200.0));
     }
 }

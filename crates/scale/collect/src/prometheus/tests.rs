@@ -1,9 +1,16 @@
+mod faults;
+mod settings;
+mod tls;
+mod world;
+
 use super::*;
+use crate::{Endpoint, by_model};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use units::Signal;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use units::{Signal, Source};
 
 /// A server that answers each question with what `answer` makes of it (decoded
 /// form body): status and JSON. `None` never answers.
@@ -24,7 +31,7 @@ async fn prometheus(answer: impl Fn(&str) -> Option<(u16, String)> + Send + Sync
 }
 
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     answer: &(dyn Fn(&str) -> Option<(u16, String)> + Send + Sync),
 ) -> std::io::Result<()> {
     let mut read = Vec::new();
@@ -46,7 +53,8 @@ async fn serve(
                     "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{json}",
                     json.len()
                 );
-                return stream.write_all(reply.as_bytes()).await;
+                stream.write_all(reply.as_bytes()).await?;
+                return stream.shutdown().await;
             }
         }
         let mut buffer = [0; 4096];
@@ -115,15 +123,19 @@ fn source(address: SocketAddr, stop: &CancellationToken, pods: &[&str]) -> Prome
         ..PrometheusConfig::new(format!("http://{address}/base/"))
     };
     let source = PrometheusSource::start(config, Clock::start(), stop.clone()).unwrap();
-    source.set_endpoints(|_| "n".to_owned(), &endpoints(pods));
+    source.track(&by_model(endpoints(pods)));
     source
+}
+
+fn signals_of(source: &PrometheusSource, pod: &str) -> Option<ReplicaSignals> {
+    source.replica_metrics(&key()).remove(pod)
 }
 
 /// What the source says of the model once it has been asked.
 async fn asked(source: &PrometheusSource) -> Availability {
     let wait = async {
         loop {
-            let said = source.availability(&key()).unwrap();
+            let said = source.availability(&key());
             if !said.message.contains("not been asked") {
                 return said;
             }
@@ -160,17 +172,19 @@ async fn every_replica_of_a_model_is_read_with_its_true_age_by_one_question() {
         (Found::MetricsFound, "Prometheus has samples of all 3 replicas")
     );
     assert_eq!(questions.load(Relaxed), 1);
-    let signals = source.signals(&key(), "n/b").unwrap();
+    let signals = signals_of(&source, "n/b").unwrap();
     assert_eq!(signals.kv.last().unwrap().value, 0.5);
     assert_eq!(signals.kv.last().unwrap().source, Source::Prometheus);
     let rate = signals.token_rate.last().unwrap().value;
     assert!((rate - 100.0).abs() < 0.5, "{rate}");
     let age = Clock::start().now().since(signals.kv.last().unwrap().at);
     assert!((3.5..9.0).contains(&age.as_secs_f64()), "{age:?}");
-    assert_eq!(source.signals(&key(), "n/stranger"), None);
-    source.set_endpoints(|_| "n".to_owned(), &[]);
-    assert_eq!(source.signals(&key(), "n/b"), None);
-    assert_eq!(source.availability(&key()), None);
+    assert_eq!(signals_of(&source, "n/stranger"), None);
+    source.track(&TrackedModels::new());
+    assert_eq!(signals_of(&source, "n/b"), None);
+    let said = source.availability(&key());
+    assert_eq!(said.found, Found::MetricsMissing);
+    assert!(said.message.contains("is not asked for model m"), "{said:?}");
     stop.cancel();
 }
 
@@ -229,7 +243,7 @@ async fn what_is_wrong_with_prometheus_is_told_apart_with_the_remedy() {
         assert!(said.message.contains(says), "{name}: {said:?}");
         assert!(!said.message.contains("s3cret"), "{name}");
         assert_eq!(
-            source.signals(&key(), "n/a").unwrap().kv.last(),
+            signals_of(&source, "n/a").unwrap().kv.last(),
             None,
             "{name}: missing is not 0"
         );
@@ -268,7 +282,7 @@ async fn what_is_no_number_is_missing_and_a_reset_counts_from_zero() {
     let stop = CancellationToken::new();
     let source = source(address, &stop, &["a"]);
     asked(&source).await;
-    let signals = source.signals(&key(), "n/a").unwrap();
+    let signals = signals_of(&source, "n/a").unwrap();
     let Signal::Missing { why, .. } = &signals.kv else {
         panic!("{:?}", signals.kv)
     };
@@ -293,46 +307,12 @@ async fn one_model_without_an_answer_keeps_no_other_waiting_and_it_recovers() {
     let source = source(address, &stop, &["a"]);
     assert_eq!(asked(&source).await.found, Found::PrometheusError);
     let recovered = async {
-        while source.availability(&key()).unwrap().found != Found::MetricsFound {
+        while source.availability(&key()).found != Found::MetricsFound {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), recovered).await.unwrap();
-    assert!(source.signals(&key(), "n/a").unwrap().error.is_none());
+    assert!(signals_of(&source, "n/a").unwrap().error.is_none());
     assert!(source.health().failed >= 2 && source.health().asked >= 3);
     stop.cancel();
-}
-
-#[test]
-fn the_next_question_comes_right_after_the_next_scrape() {
-    let config = PrometheusConfig::new("https://p");
-    let mut tracked = Tracked::new(Instant::ZERO, 1);
-    let now = Instant::from_secs(1000);
-    assert_eq!(
-        next_question(&tracked, &config, now),
-        now + Duration::from_secs(2),
-        "until it is known"
-    );
-    tracked.newest = Some(now - Duration::from_secs(3));
-    tracked.scrape_interval = Some(Duration::from_secs(5));
-    assert_eq!(
-        next_question(&tracked, &config, now),
-        now + Duration::from_secs(2) + SETTLE
-    );
-    tracked.newest = Some(now - Duration::from_secs(30));
-    assert_eq!(next_question(&tracked, &config, now), now + SHORTEST, "overdue");
-    tracked.in_vain = 3;
-    assert_eq!(
-        next_question(&tracked, &config, now),
-        now + SHORTEST * 4,
-        "nothing new came"
-    );
-    tracked.in_vain = 0;
-    tracked.newest = Some(now);
-    tracked.scrape_interval = Some(Duration::from_secs(60));
-    assert_eq!(
-        next_question(&tracked, &config, now),
-        now + config.fetch_interval,
-        "never rarer"
-    );
 }

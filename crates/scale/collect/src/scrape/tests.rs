@@ -1,4 +1,5 @@
 use super::*;
+use crate::by_model;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -60,11 +61,22 @@ fn scraper(stop: &CancellationToken) -> PodScraper {
     PodScraper::start(config, Clock::start(), stop.clone())
 }
 
+fn key() -> TrackedModel {
+    TrackedModel {
+        namespace: "n".to_owned(),
+        model: "m".to_owned(),
+    }
+}
+
+fn signals_of(scraper: &PodScraper, pod: &str) -> Option<ReplicaSignals> {
+    scraper.replica_metrics(&key()).remove(pod)
+}
+
 /// The signals of a Pod, once they are as wanted.
 async fn until(scraper: &PodScraper, pod: &str, holds: impl Fn(&ReplicaSignals) -> bool) -> ReplicaSignals {
     let wait = async {
         loop {
-            match scraper.signals(pod) {
+            match signals_of(scraper, pod) {
                 Some(signals) if holds(&signals) => return signals,
                 _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
@@ -77,15 +89,47 @@ async fn until(scraper: &PodScraper, pod: &str, holds: impl Fn(&ReplicaSignals) 
 async fn a_replica_is_read_again_and_again() {
     let stop = CancellationToken::new();
     let scraper = scraper(&stop);
-    scraper.set_endpoints(vec![endpoint("n/a", replica(Does::Answer(PAGE, 1)).await)]);
+    scraper.track(&by_model([endpoint("n/a", replica(Does::Answer(PAGE, 1)).await)]));
     let signals = until(&scraper, "n/a", |signals| signals.token_rate.last().is_some()).await;
     let values = [&signals.kv, &signals.running, &signals.waiting].map(|signal| signal.last().unwrap().value);
     assert_eq!(values, [0.5, 3.0, 1.0]);
     assert_eq!(signals.token_rate.last().unwrap().value, 0.0);
     assert_eq!(signals.found.as_deref(), Some("vLLM (vllm:kv_cache_usage_perc)"));
     assert!(scraper.health().asked >= 2 && scraper.health().failed == 0);
-    scraper.set_endpoints(Vec::new());
-    assert_eq!(scraper.signals("n/a"), None);
+    scraper.track(&TrackedModels::new());
+    assert_eq!(signals_of(&scraper, "n/a"), None);
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_model_is_told_by_its_replicas_and_those_that_are_silent_are_named() {
+    let stop = CancellationToken::new();
+    let scraper = scraper(&stop);
+    assert_eq!(scraper.availability(&key()).found, Found::MetricsMissing);
+    let done = "vllm:request_success_total{model_name=\"m\"} 5\n";
+    let page: &'static str = Box::leak(format!("{PAGE}{done}").into_boxed_str());
+    scraper.track(&by_model([
+        endpoint("n/good", replica(Does::Answer(page, 1)).await),
+        endpoint("n/hangs", replica(Does::Hang).await),
+    ]));
+    until(&scraper, "n/good", |signals| signals.arrival_rate.last().is_some()).await;
+    until(&scraper, "n/hangs", |signals| signals.error.is_some()).await;
+    let said = scraper.availability(&key());
+    assert_eq!(
+        (said.found, said.message.as_str()),
+        (Found::MetricsFound, "replica: 1 Pods tell and none of n/hangs")
+    );
+    let model = scraper.model_metrics(&key());
+    assert_eq!(model.arrival_rate.last().map(|seen| seen.value), Some(0.0));
+    assert_eq!(model.silent, ["n/hangs"]);
+
+    scraper.track(&by_model([endpoint("n/hangs", replica(Does::Hang).await)]));
+    until(&scraper, "n/hangs", |signals| signals.error.is_some()).await;
+    let said = scraper.availability(&key());
+    assert_eq!(said.found, Found::MetricsMissing, "{said:?}");
+    assert!(said.message.contains("n/hangs: no answer from"), "{said:?}");
+    assert!(said.message.contains("NetworkPolicy"), "{said:?}");
+    assert_eq!(scraper.model_metrics(&key()).arrival_rate.last(), None);
     stop.cancel();
 }
 
@@ -97,14 +141,14 @@ async fn what_goes_wrong_is_missing_with_the_reason_and_hinders_nobody_else() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap()
     };
-    scraper.set_endpoints(vec![
+    scraper.track(&by_model([
         endpoint("n/good", replica(Does::Answer(PAGE, 1)).await),
         endpoint("n/hangs", replica(Does::Hang).await),
         endpoint("n/huge", replica(Does::Answer(PAGE, 20)).await),
         endpoint("n/html", replica(Does::Answer("<html>", 1)).await),
         endpoint("n/other", replica(Does::Answer("python_info 1\n", 1)).await),
         endpoint("n/refuses", refused),
-    ]);
+    ]));
     for (pod, why) in [
         ("n/hangs", "no answer from"),
         ("n/huge", "sent more than 1000 bytes"),
@@ -127,9 +171,9 @@ async fn what_goes_wrong_is_missing_with_the_reason_and_hinders_nobody_else() {
 async fn a_replica_at_a_new_address_starts_anew() {
     let stop = CancellationToken::new();
     let scraper = scraper(&stop);
-    scraper.set_endpoints(vec![endpoint("n/a", replica(Does::Answer(PAGE, 1)).await)]);
+    scraper.track(&by_model([endpoint("n/a", replica(Does::Answer(PAGE, 1)).await)]));
     until(&scraper, "n/a", |signals| signals.kv.last().is_some()).await;
-    scraper.set_endpoints(vec![endpoint("n/a", replica(Does::Hang).await)]);
-    assert_eq!(scraper.signals("n/a").unwrap().kv.last(), None);
+    scraper.track(&by_model([endpoint("n/a", replica(Does::Hang).await)]));
+    assert_eq!(signals_of(&scraper, "n/a").unwrap().kv.last(), None);
     stop.cancel();
 }
