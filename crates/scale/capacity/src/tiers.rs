@@ -231,11 +231,11 @@ pub fn settle(
     }
     let mut expected = load.and_then(|_| memory.forecast.expected(&outlook));
     let mut ceiling = None;
-    if let Some(expected) = &mut expected {
+    if let (Some(load), Some(expected)) = (load, &mut expected) {
         // A growth that was learnt where the load is low leads nowhere when it is
         // high: beyond its highest it is provided for as far as serving replicas
         // provide for growth, and not as far as sleepers could.
-        let highest = memory.ceiling.highest(expected.mean, now);
+        let highest = memory.ceiling.highest(load, now);
         let most = highest * policy.growth_most;
         if expected.load > most {
             expected.load = most;
