@@ -4,6 +4,8 @@ use crate::day::Shape;
 const RULES: Rules = Rules {
     peak: 20,
     may_wait_s: 3,
+    wake_s: 2,
+    sleep_cost: 0.1,
 };
 
 fn ours(shape: Shape, startup_s: u64, seed: u64) -> Cell {
