@@ -1,5 +1,6 @@
 //! What a sleeper costs, and how many may sleep.
 
+use super::times::{LONGEST_START, LONGEST_WAKE};
 use crate::PolicyError;
 use std::time::Duration;
 
@@ -59,14 +60,14 @@ impl TierPolicy {
             (
                 "assumedWake",
                 self.assumed_wake.as_secs_f64(),
-                !self.assumed_wake.is_zero(),
-                "must be above 0 s",
+                !self.assumed_wake.is_zero() && self.assumed_wake <= LONGEST_WAKE,
+                "must be above 0 s and at most 600 s",
             ),
             (
                 "assumedStart",
                 self.assumed_start.as_secs_f64(),
-                !self.assumed_start.is_zero(),
-                "must be above 0 s",
+                !self.assumed_start.is_zero() && self.assumed_start <= LONGEST_START,
+                "must be above 0 s and at most 7200 s",
             ),
         ];
         match rules.into_iter().find(|(_, _, holds, _)| !holds) {
@@ -101,13 +102,15 @@ mod tests {
     #[test]
     fn numbers_that_cannot_be_true_name_the_key() {
         type Spoil = fn(&mut TierPolicy);
-        let cases: [(&str, Spoil); 6] = [
+        let cases: [(&str, Spoil); 8] = [
             ("sleepCost", |p| p.sleep_cost = f64::NAN),
             ("sleepCost", |p| p.sleep_cost = 1.1),
             ("sleepCost", |p| p.sleep_cost = -0.1),
             ("shortage", |p| p.shortage = f64::INFINITY),
             ("assumedWake", |p| p.assumed_wake = Duration::ZERO),
             ("assumedStart", |p| p.assumed_start = Duration::ZERO),
+            ("assumedWake", |p| p.assumed_wake = Duration::from_secs(601)),
+            ("assumedStart", |p| p.assumed_start = Duration::MAX),
         ];
         assert_eq!(TierPolicy::new(0.1, 8).validate(), Ok(()));
         for (key, spoil) in cases {

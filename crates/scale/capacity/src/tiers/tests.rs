@@ -439,15 +439,15 @@ prop_compose! {
         sleep_cost in prop_oneof![odd_number(), 0.0..=1.0_f64],
         most_asleep in prop_oneof![0_u32..20, Just(u32::MAX)],
         shortage in odd_number(),
-        wake_ms in prop_oneof![0_u64..200_000, Just(u64::MAX)],
-        start_ms in prop_oneof![0_u64..600_000, Just(u64::MAX)],
+        assumed_wake in prop_oneof![(0_u64..200_000).prop_map(Duration::from_millis), Just(Duration::MAX)],
+        assumed_start in prop_oneof![(0_u64..600_000).prop_map(Duration::from_millis), Just(Duration::MAX)],
     ) -> TierPolicy {
         TierPolicy {
             sleep_cost,
             most_asleep,
             shortage,
-            assumed_wake: Duration::from_millis(wake_ms),
-            assumed_start: Duration::from_millis(start_ms),
+            assumed_wake,
+            assumed_start,
         }
     }
 }

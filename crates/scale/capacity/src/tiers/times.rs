@@ -11,9 +11,9 @@ const WINDOW: usize = 32;
 /// The share of the observations that must not have taken longer.
 const SHARE: f64 = 0.9;
 /// What took longer than this was no wake-up; something was in its way.
-const LONGEST_WAKE: Duration = Duration::from_secs(10 * 60);
+pub(super) const LONGEST_WAKE: Duration = Duration::from_secs(10 * 60);
 /// The same of a start.
-const LONGEST_START: Duration = Duration::from_secs(2 * 3_600);
+pub(super) const LONGEST_START: Duration = Duration::from_secs(2 * 3_600);
 
 /// A time, and where it is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +72,13 @@ impl Times {
     /// How long a wake takes.
     #[must_use]
     pub fn wake(&self, tiers: &TierPolicy) -> Time {
-        known(&self.wakes, tiers.assumed_wake)
+        known(&self.wakes, tiers.assumed_wake.min(LONGEST_WAKE))
     }
 
     /// How long a start takes.
     #[must_use]
     pub fn start(&self, tiers: &TierPolicy) -> Time {
-        known(&self.starts, tiers.assumed_start)
+        known(&self.starts, tiers.assumed_start.min(LONGEST_START))
     }
 }
 
