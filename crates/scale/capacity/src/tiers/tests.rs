@@ -483,7 +483,10 @@ proptest! {
 
         let waking = Have::of(&view.replicas).waking;
         let started: u32 = decision.moves.iter().map(|step| if let Move::Start(count) = step { *count } else { 0 }).sum();
-        prop_assume!(started < 1_000);
+        if started > 1_000 {
+            // More than the scene cares to make.
+            return Ok(());
+        }
         let mut scene = Scene { view, made: 100 };
         scene.carry_out(&decision.moves, now);
         let have = Have::of(&scene.view.replicas);
