@@ -34,6 +34,12 @@ pub(crate) struct Args {
     /// How long a request may wait for a replica
     #[arg(long, value_name = "DURATION", default_value = "3s")]
     may_wait: String,
+    /// Time a sleeping replica takes to wake, and as long to fall asleep (tidegate-sleeping)
+    #[arg(long, value_name = "DURATION", default_value = "2s")]
+    wake: String,
+    /// What a sleeping replica costs beside one that serves, 0 to 1 (tidegate-sleeping)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    sleep_cost: f64,
     /// Seeds of the days; every seed makes one of each synthetic shape
     #[arg(long, value_name = "SEED,..", default_value = "1,2", value_delimiter = ',')]
     seeds: Vec<u64>,
@@ -67,9 +73,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         !args.seeds.is_empty() && args.seeds.len() <= 20,
         "--seeds takes 1 to 20 seeds"
     );
+    ensure!(
+        (0.0..=1.0).contains(&args.sleep_cost),
+        "--sleep-cost {}: a sleeper costs between 0 (nothing) and 1 (as much as one that serves)",
+        args.sleep_cost
+    );
     let rules = Rules {
         peak: args.peak_replicas,
         may_wait_s,
+        wake_s: whole_seconds("--wake", &args.wake)?,
+        sleep_cost: args.sleep_cost,
     };
     let replica = Replica::named(&args.gpu, &args.model).context("--gpu or --model")?;
     let trace = read(&args.trace, &replica)?;
@@ -197,8 +210,12 @@ fn row(trace: &str, entry: &Entry, cell: &Cell, rules: &Rules) -> Value {
         "work_gpu_hours": rounded(cell.work_gpu_hours, 2),
         "actions": cell.actions,
         "most_replicas": cell.most_replicas,
+        "asleep_replica_hours": rounded(cell.asleep_hours, 2),
+        "most_asleep": cell.most_asleep,
         "peak_replicas": rules.peak,
         "may_wait_s": rules.may_wait_s,
+        "wake_s": rules.wake_s,
+        "sleep_cost": rules.sleep_cost,
     })
 }
 
@@ -220,12 +237,12 @@ fn table(days: &[Entry], cells: &[(&Entry, Cell)], startups: &[u64]) -> String {
         };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}, seed {}: {}", entry.day.name, entry.seed, entry.day.says);
-        let _ = write!(text, "  {:<14}", "starts in");
+        let _ = write!(text, "  {:<18}", "starts in");
         for startup in startups {
             let _ = write!(text, "{:>20}", format!("{startup} s"));
         }
         text.push('\n');
-        let _ = write!(text, "  {:<14}", "optimum");
+        let _ = write!(text, "  {:<18}", "optimum");
         for startup in startups {
             let optimum = of_day()
                 .find(|cell| cell.startup_s == *startup)
@@ -234,7 +251,7 @@ fn table(days: &[Entry], cells: &[(&Entry, Cell)], startups: &[u64]) -> String {
         }
         text.push('\n');
         for contender in Contender::ALL {
-            let _ = write!(text, "  {:<14}", contender.as_str());
+            let _ = write!(text, "  {:<18}", contender.as_str());
             for startup in startups {
                 let cell = of_day().find(|cell| cell.startup_s == *startup && cell.policy == contender.as_str());
                 let said = cell.map_or_else(String::new, |cell| {

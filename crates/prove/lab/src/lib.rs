@@ -3,7 +3,7 @@
 //!
 //! A day ([`day::Day`]) is work per second, from a recorded trace or of a
 //! synthetic shape. [`run::run`] takes a policy through it, second by second,
-//! on a fleet whose replicas take time to start; [`optimum`] says what somebody
+//! on a fleet whose replicas take time to start and may sleep; [`optimum`] says what somebody
 //! who knew the day would have paid; [`scoreboard`] puts both together. The
 //! policies use the cores of the product and the exact arithmetic of the HPA,
 //! so what is proved here is proved of them. The same seed gives the same
@@ -17,4 +17,4 @@ mod random;
 pub mod replica;
 pub mod run;
 pub mod scoreboard;
-mod world;
+pub mod world;

@@ -5,7 +5,7 @@ use crate::scoreboard::Cell;
 use std::fmt::Write;
 
 const WIDTH: usize = 960;
-const NAME_W: usize = 110;
+const NAME_W: usize = 140;
 const BAR_H: usize = 16;
 const GAP: usize = 6;
 const HEAD_H: usize = 34;
@@ -66,7 +66,11 @@ fn bar(out: &mut String, cell: &Cell, y: usize, scale: f64) {
         kept if kept >= 0.99 => "#c98a00",
         _ => "#c0392b",
     };
-    let weight = if cell.policy == "tidegate" { "600" } else { "400" };
+    let weight = if cell.policy.starts_with("tidegate") {
+        "600"
+    } else {
+        "400"
+    };
     let baseline = y + BAR_H - 4;
     let _ = write!(
         out,
@@ -113,10 +117,12 @@ mod tests {
             gpu_hours: 1.0,
             optimum_gpu_hours: 1.0,
             cost_ratio,
+            asleep_hours: 0.0,
             work_gpu_hours: 1.0,
             attainment: 0.995,
             actions: 0,
             most_replicas: 1,
+            most_asleep: 0,
         };
         let picture = svg(
             "a & b",

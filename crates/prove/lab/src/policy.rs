@@ -4,10 +4,12 @@
 
 mod hpa_policy;
 mod predecessor;
+mod sleeping;
 mod tidegate;
 
 pub use hpa_policy::{Hpa, Signal};
 pub use predecessor::Predecessor;
+pub use sleeping::Sleeping;
 pub use tidegate::Tidegate;
 
 use std::collections::VecDeque;

@@ -2,8 +2,9 @@
 
 use crate::day::{CEILING, Day, STEP};
 use crate::optimum;
-use crate::policy::{Hpa, Predecessor, Signal, Tidegate};
+use crate::policy::{Hpa, Predecessor, Signal, Sleeping, Tidegate};
 use crate::run::{Policy, run};
+use crate::world::World;
 
 /// The policies that are compared, by the names in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,16 +19,19 @@ pub enum Contender {
     Keda,
     /// Ours.
     Tidegate,
+    /// Ours with a sleeping tier.
+    TidegateSleeping,
 }
 
 impl Contender {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::HpaCpu,
         Self::HpaInflight,
         Self::Predecessor,
         Self::Keda,
         Self::Tidegate,
+        Self::TidegateSleeping,
     ];
 
     /// Its name.
@@ -39,6 +43,7 @@ impl Contender {
             Self::Predecessor => "predecessor",
             Self::Keda => "keda",
             Self::Tidegate => "tidegate",
+            Self::TidegateSleeping => "tidegate-sleeping",
         }
     }
 
@@ -50,17 +55,22 @@ impl Contender {
             Self::Predecessor => Box::new(Predecessor::new(most)),
             Self::Keda => Box::new(Hpa::new(Signal::Keda, most)),
             Self::Tidegate => Box::new(Tidegate::new(rules.may_wait_s, most)),
+            Self::TidegateSleeping => Box::new(Sleeping::new(rules.may_wait_s, most, rules.sleep_cost)),
         }
     }
 }
 
 /// What holds for all cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
     /// Replicas needed at the busiest time.
     pub peak: u32,
     /// Seconds a request may wait for a replica.
     pub may_wait_s: u64,
+    /// Seconds a sleeping replica takes to wake.
+    pub wake_s: u64,
+    /// What it costs beside one that serves, 0 to 1.
+    pub sleep_cost: f64,
 }
 
 impl Rules {
@@ -80,9 +90,12 @@ pub struct Cell {
     pub startup_s: u64,
     /// The policy.
     pub policy: &'static str,
-    /// Replica-hours paid for, starting ones included.
+    /// Replica-hours paid for, starting ones included, sleeping ones at their share.
     pub gpu_hours: f64,
-    /// Replica-hours of the optimum that covers every step.
+    /// Hours that replicas slept, not weighed.
+    pub asleep_hours: f64,
+    /// Replica-hours of the optimum that covers every step, in a world in which
+    /// nobody sleeps.
     pub optimum_gpu_hours: f64,
     /// The former over the latter.
     pub cost_ratio: f64,
@@ -90,10 +103,12 @@ pub struct Cell {
     pub work_gpu_hours: f64,
     /// Share of the work that waited no longer than allowed, 0 to 1.
     pub attainment: f64,
-    /// Times the number of replicas asked for changed.
+    /// Seconds in which anybody was started, woken, put to sleep or let go.
     pub actions: u32,
-    /// Most replicas paid for at once.
+    /// Most replicas paid for in full at once.
     pub most_replicas: u32,
+    /// Most that slept at once.
+    pub most_asleep: u32,
 }
 
 /// One cell.
@@ -101,18 +116,25 @@ pub struct Cell {
 pub fn cell(day: &Day, startup_s: u64, contender: Contender, rules: &Rules) -> Cell {
     let optimum = optimum::replica_seconds(&day.need(), STEP as f64, startup_s as f64);
     let mut policy = contender.policy(rules);
-    let outcome = run(day, startup_s, rules.may_wait_s, rules.most(), policy.as_mut());
+    let world = World {
+        startup_s,
+        wake_s: rules.wake_s,
+        sleep_cost: rules.sleep_cost,
+    };
+    let outcome = run(day, world, rules.may_wait_s, rules.most(), policy.as_mut());
     Cell {
         day: day.name.clone(),
         startup_s,
         policy: contender.as_str(),
         gpu_hours: outcome.replica_seconds / 3600.0,
+        asleep_hours: outcome.asleep_seconds / 3600.0,
         optimum_gpu_hours: optimum / 3600.0,
         cost_ratio: outcome.replica_seconds / optimum.max(1.0),
         work_gpu_hours: day.work.iter().sum::<f64>() / 3600.0,
         attainment: outcome.attainment,
         actions: outcome.actions,
         most_replicas: outcome.most,
+        most_asleep: outcome.most_asleep,
     }
 }
 
@@ -130,6 +152,11 @@ pub fn assumptions(rules: &Rules) -> Vec<String> {
             rules.may_wait_s
         ),
         "GPU-hours: one GPU per replica, paid for from the decision to start it until it is taken away".to_owned(),
+        format!(
+            "tidegate-sleeping: a replica may sleep, at {} of a GPU; it falls asleep and wakes in {} s each, at a whole one; \
+             the optimum is that of the world without sleep, so that ratios compare",
+            rules.sleep_cost, rules.wake_s
+        ),
     ]
 }
 

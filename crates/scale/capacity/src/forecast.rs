@@ -40,7 +40,7 @@ const SCORED: f64 = 3_600.0;
 /// comes and goes disturbs caches and streams, however quickly it starts.
 const MOVE: f64 = 30.0;
 /// What a load that was not provided for costs, as a multiple of providing for it.
-const SHORTAGE: f64 = 5.0;
+pub(crate) const SHORTAGE: f64 = 5.0;
 /// Room that is always kept, as a factor: a mean is only known so well.
 const LEAST: f64 = 1.04;
 /// Another follower must be cheaper by this factor to be followed instead.

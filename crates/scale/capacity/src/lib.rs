@@ -34,6 +34,7 @@ pub mod queueing;
 mod reason;
 pub mod saturation;
 pub mod throughput;
+pub mod tiers;
 pub mod tuner;
 mod view;
 pub mod vote;

@@ -2,7 +2,7 @@
 //! `hpa` on signals as old as they are in a cluster.
 
 use super::{Mean, SLOTS, START};
-use crate::run::{Policy, Sight};
+use crate::run::{Ask, Policy, Sight};
 use hpa::{Behavior, Metric, Pod, Reading, Rules, Sample, Select, Spec, State, Target, View};
 use std::time::Duration;
 
@@ -120,7 +120,7 @@ impl Hpa {
 }
 
 impl Policy for Hpa {
-    fn replicas(&mut self, sight: &Sight<'_>) -> u32 {
+    fn replicas(&mut self, sight: &Sight<'_>) -> Ask {
         self.busy.push(if sight.ready > 0 {
             sight.served / f64::from(sight.ready)
         } else {
@@ -146,6 +146,6 @@ impl Policy for Hpa {
             let view = View::settled(sight.asked_for(), &self.pods, &readings);
             self.desired = Some(hpa::step(&self.spec, &mut self.state, &view, now).desired);
         }
-        self.desired.unwrap_or_else(|| sight.asked_for())
+        Ask::awake(self.desired.unwrap_or_else(|| sight.asked_for()))
     }
 }

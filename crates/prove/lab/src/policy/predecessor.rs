@@ -5,7 +5,7 @@
 //! both would stand still for ever.
 
 use super::{KV_WHEN_FULL, Mean, SLOTS, START};
-use crate::run::{Policy, Sight};
+use crate::run::{Ask, Policy, Sight};
 use hpa::{Behavior, Metric, Reading, Rules, Select, Spec, State, Target, View};
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ impl Predecessor {
 }
 
 impl Policy for Predecessor {
-    fn replicas(&mut self, sight: &Sight<'_>) -> u32 {
+    fn replicas(&mut self, sight: &Sight<'_>) -> Ask {
         let ready = f64::from(sight.ready.max(1));
         self.kv.push((sight.served / ready).min(1.0) * KV_WHEN_FULL);
         self.queue.push((sight.requests_waiting() / ready).min(10.0 * SLOTS));
@@ -103,6 +103,6 @@ impl Policy for Predecessor {
             let view = View::settled(sight.asked_for(), &[], &readings);
             self.followed = Some(hpa::step(&self.spec, &mut self.state, &view, now).desired);
         }
-        self.followed.unwrap_or_else(|| sight.asked_for())
+        Ask::awake(self.followed.unwrap_or_else(|| sight.asked_for()))
     }
 }

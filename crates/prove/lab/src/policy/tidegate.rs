@@ -2,7 +2,8 @@
 //! simulated fleet.
 
 use super::{KV_WHEN_FULL, Mean, SLOTS, START};
-use crate::run::{Policy, Sight};
+use crate::run::{Ask, Policy, Sight};
+use crate::world::OnTheWay;
 use capacity::{Demand, GatewayView, Memory, ModelView, ReplicaState, ReplicaView, VariantView};
 use std::time::Duration;
 use units::{Instant, Signal, Source};
@@ -75,12 +76,13 @@ impl Tidegate {
         }
     }
 
-    /// Brings the view's replicas in line with the fleet's.
-    fn see_replicas(&mut self, sight: &Sight<'_>, now: Instant) {
+    /// Brings the view's replicas in line with the fleet's: `wanted` were asked
+    /// for, and those that are not ready are `coming`.
+    fn see_replicas(&mut self, sight: &Sight<'_>, wanted: u32, coming: &OnTheWay, now: Instant) {
         let variant = &mut self.view.variants[0];
-        variant.wanted = sight.asked_for();
+        variant.wanted = wanted;
         let ready = sight.ready as usize;
-        let starting = sight.starting.iter();
+        let starting = coming.iter();
         let starting = starting.flat_map(|(count, since)| (0..*count).map(|_| START + Duration::from_secs(*since)));
         let states: Vec<ReplicaState> = (0..ready)
             .map(|_| ReplicaState::Ready)
@@ -107,17 +109,44 @@ impl Tidegate {
     }
 }
 
-impl Policy for Tidegate {
-    fn replicas(&mut self, sight: &Sight<'_>) -> u32 {
+impl Tidegate {
+    /// Looks so far ahead until a replica was seen coming.
+    pub(super) const fn assume_startup(&mut self, startup: Duration) {
+        self.policy.assumed_startup = startup;
+    }
+
+    /// The policy that decides.
+    pub(super) const fn policy(&self) -> &capacity::Policy {
+        &self.policy
+    }
+
+    /// Replicas that should serve, where `wanted` were asked for and those that
+    /// are not ready are `coming`.
+    pub(super) fn decide(&mut self, sight: &Sight<'_>, wanted: u32, coming: &OnTheWay) -> u32 {
         let now = START + Duration::from_secs(sight.second);
         let demand = self.demand(sight);
         self.view.gateway = GatewayView::Present {
             demand: Signal::observed(demand, now, Source::Gateway),
             silent: Vec::new(),
         };
-        self.see_replicas(sight, now);
+        self.see_replicas(sight, wanted, coming, now);
         let decision = capacity::decide(&self.view, &self.policy, &mut self.memory, now);
-        let decided = decision.variants.first();
-        decided.map_or_else(|| sight.asked_for(), |variant| variant.to)
+        decision.variants.first().map_or(wanted, |variant| variant.to)
+    }
+
+    /// What arrives, in replicas that it keeps busy.
+    pub(super) fn offered(&self, sight: &Sight<'_>) -> f64 {
+        if sight.waiting <= 0.0 {
+            return sight.served;
+        }
+        // While requests wait, what is busy says how much there is room for.
+        let arriving = self.arriving.get() * sight.work_per_request;
+        arriving.clamp(sight.served, sight.served + sight.requests_waiting() / SLOTS)
+    }
+}
+
+impl Policy for Tidegate {
+    fn replicas(&mut self, sight: &Sight<'_>) -> Ask {
+        Ask::awake(self.decide(sight, sight.asked_for(), sight.starting))
     }
 }
