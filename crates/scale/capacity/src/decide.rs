@@ -426,4 +426,4 @@ fn metrics_of(view: &ModelView, stand: &Stand<'_>, load: &Load<'_>) -> Metrics {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

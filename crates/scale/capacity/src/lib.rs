@@ -36,7 +36,6 @@ pub mod saturation;
 pub mod throughput;
 pub mod tuner;
 mod view;
-pub mod vote;
 mod words;
 
 pub use decide::{Decision, VariantDecision, decide};

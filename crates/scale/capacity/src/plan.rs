@@ -227,3 +227,6 @@ fn is_cheapest(stand: &Stand<'_>, load: &Load<'_>) -> bool {
 fn is_dearest(stand: &Stand<'_>, load: &Load<'_>) -> bool {
     load.stands.iter().all(|other| stand.unit_cost() >= other.unit_cost())
 }
+
+#[cfg(test)]
+mod tests;

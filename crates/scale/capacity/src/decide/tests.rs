@@ -10,4 +10,4 @@ mod simulation;
 mod slo;
 mod table;
 
-pub(super) use scene::{Scene, Variant};
+pub(crate) use scene::{Scene, Variant};
