@@ -2,9 +2,11 @@
 //!
 //! One step after all decisions of a pass: every rise becomes a claim in GPUs.
 //! Minimums and first replicas of models that sleep come first, then service
-//! classes by priority; within a priority [`limit`] shares fairly. What a
-//! variant cannot have goes to the next cheapest variant of its model that can
-//! have it. A decision that was cut says so, by its reason and its sentence.
+//! classes by priority; within a priority [`limit`] shares fairly, after those
+//! have stepped back who are served elsewhere for little more while others have
+//! no choice. What a variant cannot have goes to the next cheapest variant of
+//! its model that can have it. A decision that was cut says so, by its reason
+//! and its sentence.
 //!
 //! GPUs that scale-downs of the same pass will free are not free yet: their
 //! Pods still hold them. Replicas that were asked for and have no Pod yet are
@@ -18,6 +20,7 @@ use crate::saturation::Mode;
 use crate::{Decision, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 
+mod contest;
 mod says;
 
 /// Parts of a replica below this are rounding.
@@ -263,7 +266,10 @@ impl<'a> Table<'a> {
                     .flat_map(|model| &self.models[*model].seats)
                     .map(|&at| (at, self.asks(at, first)))
                     .collect();
+                let steps_back = self.who_steps_back(&own);
+                let (own, later): (Vec<_>, Vec<_>) = own.into_iter().partition(|(at, _)| !steps_back.contains(at));
                 self.ask(&own);
+                self.ask(&later);
                 // Each round every model asks for one more of its variants.
                 loop {
                     let others: Vec<(usize, u32)> = models
