@@ -6,14 +6,19 @@ use units::Instant;
 
 mod amount;
 mod demand;
+mod judge;
 mod model;
 mod percent;
+mod promise;
 mod slo;
+mod tried;
 mod vote;
 mod words;
 
+pub(super) use judge::{Judged, judge};
 pub(crate) use model::Models;
-pub(crate) use slo::{Kind, Tried};
+pub(crate) use promise::Kind;
+pub(crate) use tried::Tried;
 pub(super) use words::{load_words, queue_words, would_change};
 
 /// Absorbs rounding: .65 and .75 in use leave exactly .10 spare, whatever the
@@ -45,6 +50,7 @@ struct Ask<'a, 'l> {
     policy: &'a Policy,
     have: Have,
     slo: Option<Slo>,
+    judged: &'a Judged,
     memory: &'a mut Memory,
     now: Instant,
 }
@@ -64,6 +70,7 @@ impl Ask<'_, '_> {
 pub(super) fn ask(
     view: &crate::ModelView,
     load: &Load<'_>,
+    judged: &Judged,
     targets: &Targets,
     policy: &Policy,
     memory: &mut Memory,
@@ -78,6 +85,7 @@ pub(super) fn ask(
         policy,
         have,
         slo: view.slo,
+        judged,
         memory,
         now,
     };

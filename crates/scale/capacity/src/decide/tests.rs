@@ -3,6 +3,7 @@ use crate::view::{Demand, ReplicaState, ReplicaView, VariantView};
 use std::time::Duration;
 use units::{Signal, Source};
 
+mod choice;
 mod properties;
 mod robust;
 mod scene;

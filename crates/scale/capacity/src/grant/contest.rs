@@ -73,7 +73,8 @@ impl Table<'_> {
         };
         let others = self.models[seat.model].seats.iter().copied().filter(|&other| {
             let here = self.claims[at].accelerator == self.claims[other].accelerator;
-            other != at && !here && self.seats[other].helps && !self.seats[other].boundless
+            let to = &self.seats[other];
+            other != at && !here && to.helps && !to.boundless && !to.stopgap
         });
         let others = others.filter_map(|other| {
             let to = &self.seats[other];

@@ -29,6 +29,7 @@ fn decision(model: &str, namespace: &str, variants: Given<'_>) -> (Decision, Vec
             word: MetricsWord::Found,
             says: String::new(),
         },
+        too_slow: false,
     };
     let terms = |(at, (_, accelerator, gpus, from, _)): (usize, &(&str, &str, u32, u32, u32))| Terms {
         accelerator: (!accelerator.is_empty()).then(|| (*accelerator).to_owned()),
