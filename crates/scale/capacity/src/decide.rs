@@ -50,6 +50,9 @@ pub struct VariantDecision {
     pub sentence: String,
     /// Whether its signals can be acted on.
     pub metrics: Metrics,
+    /// Whether it breaks what is promised even with one request, where another
+    /// variant may not: it only serves what the others cannot.
+    pub too_slow: bool,
 }
 
 /// Which way a model goes, and why.
@@ -81,18 +84,19 @@ enum Course {
 /// the same decision, and carrying it out changes nothing further.
 #[must_use]
 pub fn decide(view: &ModelView, policy: &Policy, memory: &mut Memory, now: Instant) -> Decision {
-    let load = Load::survey(view, policy, memory, now);
+    let mut load = Load::survey(view, policy, memory, now);
     memory.note_work(&load, now);
     memory.note_coverage(load.covered(), now);
     if !load.blind() {
         memory.note_level(load.measure(), now);
     }
 
+    let judged = rules::judge(view, &mut load, policy, memory, now);
     let mut obstacles = Obstacles::default();
     let mut targets = Targets::as_wanted(&load);
     targets.clamp(&load, &mut obstacles);
 
-    let said = rules::ask(view, &load, &targets, policy, memory, now);
+    let said = rules::ask(view, &load, &judged, &targets, policy, memory, now);
     let targets_before = targets.clone();
     let course = steer(&said, &load, policy, memory, now, &mut targets, &mut obstacles);
 
@@ -308,6 +312,7 @@ fn verdicts(
             reason,
             sentence: variant_sentence(view, stand, from, to, reason, sentence),
             metrics: metrics_of(view, stand, load),
+            too_slow: stand.too_slow.is_some(),
         }
     };
     load.stands.iter().enumerate().map(decide_one).collect()
@@ -334,6 +339,7 @@ fn reason_of(
         return match course {
             Course::Idle => Reason::Idle,
             _ if to == stand.variant.max && at_maximum => Reason::AtMaximum,
+            _ if stand.too_slow.is_some() => Reason::TooSlow,
             _ if cheaper_serves(stand, load) => Reason::DearerThanNeeded,
             _ => Reason::LessNeeded,
         };
@@ -344,6 +350,7 @@ fn reason_of(
         Course::Up { .. } | Course::Wake if at_maximum => Reason::AtMaximum,
         Course::Idle if to > 0 => Reason::AtMinimum,
         Course::Idle => Reason::Idle,
+        _ if to == 0 && stand.too_slow.is_some() && load.wanted() > 0 => Reason::TooSlow,
         _ if to == 0 && cheaper_serves(stand, load) => Reason::DearerThanNeeded,
         _ if to == 0 && load.wanted() == 0 => Reason::Idle,
         Course::Starting { .. } | Course::Hold if stand.coming > 0 => Reason::Starting,
@@ -354,11 +361,11 @@ fn reason_of(
     }
 }
 
-/// Whether another variant serves for less per slot.
+/// Whether another variant serves for less.
 fn cheaper_serves(stand: &Stand<'_>, load: &Load<'_>) -> bool {
     load.stands
         .iter()
-        .any(|other| other.variant.wanted > 0 && other.unit_cost() < stand.unit_cost())
+        .any(|other| other.variant.wanted > 0 && other.too_slow.is_none() && other.price < stand.price)
 }
 
 fn variant_sentence(view: &ModelView, stand: &Stand<'_>, from: u32, to: u32, reason: Reason, all: &str) -> String {
@@ -366,6 +373,9 @@ fn variant_sentence(view: &ModelView, stand: &Stand<'_>, from: u32, to: u32, rea
     match reason {
         Reason::DearerThanNeeded if from == to => {
             format!("{name} stays at {to}: cheaper variants cover the demand ({all})")
+        }
+        Reason::TooSlow if from == to => {
+            format!("{name} stays at {to}: it is too slow for the SLO ({all})")
         }
         Reason::NotStarting => {
             format!(
@@ -426,4 +436,4 @@ fn metrics_of(view: &ModelView, stand: &Stand<'_>, load: &Load<'_>) -> Metrics {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

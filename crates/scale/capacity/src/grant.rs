@@ -2,9 +2,11 @@
 //!
 //! One step after all decisions of a pass: every rise becomes a claim in GPUs.
 //! Minimums and first replicas of models that sleep come first, then service
-//! classes by priority; within a priority [`limit`] shares fairly. What a
-//! variant cannot have goes to the next cheapest variant of its model that can
-//! have it. A decision that was cut says so, by its reason and its sentence.
+//! classes by priority; within a priority [`limit`] shares fairly, after those
+//! have stepped back who are served elsewhere for little more while others have
+//! no choice. What a variant cannot have goes to the next cheapest variant of
+//! its model that can have it. A decision that was cut says so, by its reason
+//! and its sentence.
 //!
 //! GPUs that scale-downs of the same pass will free are not free yet: their
 //! Pods still hold them. Replicas that were asked for and have no Pod yet are
@@ -18,6 +20,7 @@ use crate::saturation::Mode;
 use crate::{Decision, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 
+mod contest;
 mod says;
 
 /// Parts of a replica below this are rounding.
@@ -128,6 +131,9 @@ struct Seat {
     slots: f64,
     /// Whether it may get what others of its model cannot have.
     helps: bool,
+    /// Whether it is too slow for the SLO: what it has serves already what
+    /// others cannot, and it gets no more than what is missing beside that.
+    stopgap: bool,
     /// Whether neither GPUs nor quotas limit it.
     boundless: bool,
     /// Whether it asked already, for others of its model.
@@ -190,6 +196,7 @@ impl<'a> Table<'a> {
                     first: wanted.min(terms.min.max(u32::from(wakes))),
                     most: step(terms.max.max(decided.to)),
                     slots: slots_of(terms).unwrap_or(usual),
+                    stopgap: decided.too_slow,
                     helps: decided.to >= decided.from && decided.reason != Reason::NotStarting,
                     boundless: terms.gpus_per_replica == 0 || unnamed || table.is_open(terms),
                     tried: false,
@@ -263,7 +270,10 @@ impl<'a> Table<'a> {
                     .flat_map(|model| &self.models[*model].seats)
                     .map(|&at| (at, self.asks(at, first)))
                     .collect();
+                let steps_back = self.who_steps_back(&own);
+                let (own, later): (Vec<_>, Vec<_>) = own.into_iter().partition(|(at, _)| !steps_back.contains(at));
                 self.ask(&own);
+                self.ask(&later);
                 // Each round every model asks for one more of its variants.
                 loop {
                     let others: Vec<(usize, u32)> = models
@@ -303,24 +313,29 @@ impl<'a> Table<'a> {
             return None;
         }
         let unit = |at: usize| self.claims[at].cost / self.seats[at].slots;
+        let stopgaps = seats.iter().map(|at| &self.seats[*at]).filter(|seat| seat.stopgap);
+        let served: f64 = stopgaps.map(|seat| f64::from(seat.from) * seat.slots).sum();
+        let lacks = |at: usize| missing - if self.seats[at].stopgap { served } else { 0.0 };
         let at = seats
             .iter()
             .copied()
             .filter(|&at| {
                 let (seat, has) = (&self.seats[at], self.claims[at].current);
-                seat.helps && !seat.tried && has >= self.asks(at, first) && has < seat.most
+                seat.helps && !seat.tried && has >= self.asks(at, first) && has < seat.most && lacks(at) > EDGE
             })
             .min_by(|&a, &b| {
                 let (x, y) = (&self.claims[a], &self.claims[b]);
-                unit(a)
-                    .total_cmp(&unit(b))
+                self.seats[a]
+                    .stopgap
+                    .cmp(&self.seats[b].stopgap)
+                    .then_with(|| unit(a).total_cmp(&unit(b)))
                     .then_with(|| x.cost.total_cmp(&y.cost))
                     .then_with(|| x.variant.cmp(&y.variant))
             })?;
         let seat = &self.seats[at];
         // Who sleeps asks for one replica, whichever it is.
         let most = if wakes { 1.0 } else { f64::from(u32::MAX) };
-        let more = (missing / seat.slots - EDGE).ceil().clamp(1.0, most) as u32;
+        let more = (lacks(at) / seat.slots - EDGE).ceil().clamp(1.0, most) as u32;
         Some((at, self.claims[at].current.saturating_add(more).min(seat.most)))
     }
 

@@ -80,7 +80,11 @@ pub(crate) fn credible(demand: &Demand) -> (Demand, Option<String>) {
     };
     credible.arrival_rate = demand.arrival_rate.filter(|rate| check("arrival rate", *rate));
     credible.completion_rate = demand.completion_rate.filter(|rate| check("completion rate", *rate));
-    credible.ttft = demand.ttft.filter(|ttft| check("time to first token", ttft.p50_ms));
-    credible.itl = demand.itl.filter(|itl| check("time between tokens", itl.p50_ms));
+    credible.ttft = demand
+        .ttft
+        .filter(|ttft| check("time to first token", ttft.p50_ms) && check("its 99th percentile", ttft.p99_ms));
+    credible.itl = demand
+        .itl
+        .filter(|itl| check("time between tokens", itl.p50_ms) && check("its 99th percentile", itl.p99_ms));
     (credible, wrong)
 }

@@ -37,7 +37,6 @@ pub mod throughput;
 pub mod tiers;
 pub mod tuner;
 mod view;
-pub mod vote;
 mod words;
 
 pub use decide::{Decision, VariantDecision, decide};

@@ -3,7 +3,7 @@
 use crate::explain::MetricsWord;
 use crate::forecast::Expected;
 use crate::heard::{ahead, ahead_words, credible, heard, possible_slots, silence};
-use crate::view::{Demand, GatewayView, ModelView, Percentiles, ReplicaState, ReplicaView, VariantView};
+use crate::view::{Demand, GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
 use crate::{Memory, Policy, words};
 use std::time::Duration;
 use units::{Instant, Signal};
@@ -32,6 +32,12 @@ pub(crate) struct Stand<'a> {
     pub(crate) stuck_why: Option<String>,
     /// Ready replicas with a signal that is not fresh, with what is wrong.
     pub(crate) silent: Vec<(String, MetricsWord, String)>,
+    /// Why it is no capacity, if it is none: it breaks what is promised even
+    /// with one request, and another variant may not.
+    pub(crate) too_slow: Option<String>,
+    /// What it costs per hour, in one unit for all variants of the model: of a
+    /// slot, or of a request per second within what is promised.
+    pub(crate) price: f64,
 }
 
 impl Stand<'_> {
@@ -46,9 +52,20 @@ impl Stand<'_> {
         ready + starting + if self.absent_expected { absent } else { absent.min(new) }
     }
 
-    /// Cost of one slot per hour.
-    pub(crate) fn unit_cost(&self) -> f64 {
-        self.variant.cost / self.slots
+    /// Slots of one replica that count as capacity.
+    pub(crate) fn worth(&self) -> f64 {
+        if self.too_slow.is_some() { 0.0 } else { self.slots }
+    }
+
+    /// Requests at once in each ready replica, on average.
+    pub(crate) fn busy_each(&self, policy: &Policy, now: Instant) -> Option<f64> {
+        let fresh = |signal: &Signal<f64>| heard(signal, policy, now);
+        let told = self
+            .ready_replicas
+            .iter()
+            .filter_map(|replica| at_replica(replica, &fresh));
+        let (n, sum) = told.fold((0_u32, 0.0), |(n, sum), busy| (n + 1, sum + busy));
+        (n > 0).then(|| sum / f64::from(n))
     }
 }
 
@@ -60,15 +77,6 @@ pub(crate) struct Spread {
     /// Sum of value times slots over all ready replicas; those that are
     /// silent count with the mean of the others.
     pub(crate) total: f64,
-}
-
-/// Mean latencies, milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Latency {
-    /// To the first token.
-    pub(crate) ttft_ms: Option<f64>,
-    /// Between tokens.
-    pub(crate) itl_ms: Option<f64>,
 }
 
 /// A model's load, taken stock of.
@@ -93,9 +101,6 @@ pub(crate) struct Load<'a> {
     pub(crate) generating: bool,
     /// Why the gateways' word is not complete, if it is not.
     pub(crate) gateway_silent: Option<(MetricsWord, String)>,
-    /// Mean latencies of what is served now, the worse of what replicas and
-    /// gateways say.
-    pub(crate) latency: Latency,
     /// Requests per second to provide for, where they are counted.
     pub(crate) arrivals: Option<f64>,
     /// Slots that the present load needs, backlog included.
@@ -178,16 +183,6 @@ impl<'a> Load<'a> {
         }
         let ready_replicas = ready().count();
         let generating = ready().any(|(_, replica)| fresh(&replica.token_rate).is_some_and(|rate| rate > 0.0));
-        let latency = Latency {
-            ttft_ms: worse(
-                spread(ready().map(|(slots, replica)| (slots, fresh(&replica.ttft_ms).filter(|ms| *ms > 0.0)))),
-                demand.and_then(|demand| demand.ttft),
-            ),
-            itl_ms: worse(
-                spread(ready().map(|(slots, replica)| (slots, fresh(&replica.itl_ms).filter(|ms| *ms > 0.0)))),
-                demand.and_then(|demand| demand.itl),
-            ),
-        };
         let expected = memory.forecast.expected(&outlook);
         let arrivals = demand.and_then(|demand| demand.arrival_rate).map(|rate| {
             // The forecast is in slots; an answer holds one for the service time.
@@ -196,7 +191,6 @@ impl<'a> Load<'a> {
         });
         Self {
             generating,
-            latency,
             arrivals,
             slots_known: !known.is_empty(),
             ready_replicas,
@@ -308,19 +302,8 @@ fn at_replica(replica: &ReplicaView, fresh: &impl Fn(&Signal<f64>) -> Option<f64
     }
 }
 
-/// The worse of the replicas' mean and the gateways' median.
-fn worse(replicas: Option<Spread>, gateways: Option<Percentiles>) -> Option<f64> {
-    let (told, seen) = (
-        replicas.map(|spread| spread.mean),
-        gateways.map(|latency| latency.p50_ms),
-    );
-    match (told, seen) {
-        (Some(told), Some(seen)) => Some(told.max(seen)),
-        (told, seen) => told.or(seen),
-    }
-}
-
-fn spread(values: impl Iterator<Item = (f64, Option<f64>)>) -> Option<Spread> {
+/// The mean of `values` by slots, and what they come to.
+pub(crate) fn spread(values: impl Iterator<Item = (f64, Option<f64>)>) -> Option<Spread> {
     let (mut all, mut heard, mut sum, mut max) = (0.0, 0.0, 0.0, f64::NEG_INFINITY);
     for (slots, value) in values {
         all += slots;
@@ -473,5 +456,7 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
         stuck,
         stuck_why: stuck_why.filter(|_| stuck > 0),
         silent,
+        too_slow: None,
+        price: variant.cost / slots,
     }
 }

@@ -46,8 +46,8 @@ pub struct Memory {
     pub(crate) throughput: ThroughputMemory,
     /// And of the time they take.
     pub(crate) models: Models,
-    /// What was tried to keep each latency within the SLO.
-    pub(crate) tried: BTreeMap<Kind, Tried>,
+    /// What was tried on each variant to keep each latency within the SLO.
+    pub(crate) tried: BTreeMap<(String, Kind), Tried>,
 }
 
 /// The starts of one variant's replicas.
@@ -142,6 +142,7 @@ impl Memory {
             self.throughput.forget(namespace, model, gone);
         }
         self.models.keep_only(&present);
+        self.tried.retain(|(name, _), _| present(name));
         self.slots.retain(|name, _| present(name));
         self.absent.retain(|name, _| present(name));
         self.starts.retain(|name, _| present(name));

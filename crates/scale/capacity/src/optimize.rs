@@ -1,7 +1,5 @@
 //! The least cost that meets what is asked for.
 //!
-//! - [`variants`]: one model, capacity missing or spare: which of its variants
-//!   get or give replicas.
 //! - [`gpus`]: many models, GPUs that are really free: whose wishes come true,
 //!   under quotas, priorities and a fair share ([`fair`]); [`inventory`] reads
 //!   GPUs and their names off nodes and pods.
@@ -14,4 +12,3 @@ pub mod fair;
 pub mod gpus;
 pub mod inventory;
 pub mod solve;
-pub mod variants;

@@ -1,5 +1,5 @@
 //! Turns a capacity into replicas per variant: cheapest first up, dearest
-//! first down, within bounds.
+//! first down, within bounds; those that break the SLO last up, first down.
 
 use crate::load::{Load, Stand};
 use crate::words;
@@ -60,7 +60,7 @@ impl Targets {
         load.stands
             .iter()
             .zip(&self.0)
-            .map(|(stand, target)| f64::from(stand.live_at(*target)) * stand.slots)
+            .map(|(stand, target)| f64::from(stand.live_at(*target)) * stand.worth())
             .sum()
     }
 
@@ -79,15 +79,29 @@ impl Targets {
         load.stands
             .iter()
             .zip(&self.0)
-            .map(|(stand, target)| f64::from(stand.ready.min(*target)) * stand.slots)
+            .map(|(stand, target)| f64::from(stand.ready.min(*target)) * stand.worth())
             .sum()
     }
 
-    /// Adds replicas, cheapest per slot first, until `needs` slots serve or come.
+    /// Slots that serve or come, those of variants that are too slow included.
+    fn live_slots(&self, load: &Load<'_>) -> f64 {
+        let stands = load.stands.iter().zip(&self.0);
+        stands
+            .map(|(stand, target)| f64::from(stand.live_at(*target)) * stand.slots)
+            .sum()
+    }
+
+    /// Adds replicas, cheapest first, until `needs` slots serve or come. Those
+    /// that are too slow for what is promised get what no other can have: late
+    /// is better than never.
     pub(crate) fn raise(&mut self, needs: f64, load: &Load<'_>, obstacles: &mut Obstacles) {
-        for i in cheapest_per_slot(load) {
+        for i in cheapest_first(load) {
             let stand = &load.stands[i];
-            let missing = needs - self.live_capacity(load);
+            let live = match stand.too_slow {
+                None => self.live_capacity(load),
+                Some(_) => self.live_slots(load),
+            };
+            let missing = needs - live;
             if missing <= EPSILON {
                 return;
             }
@@ -117,8 +131,12 @@ impl Targets {
     pub(crate) fn wake_one(&mut self, load: &Load<'_>, obstacles: &mut Obstacles) -> Option<usize> {
         let mut order: Vec<usize> = (0..load.stands.len()).collect();
         order.sort_by(|a, b| {
-            let (a, b) = (load.stands[*a].variant, load.stands[*b].variant);
-            a.cost.total_cmp(&b.cost).then_with(|| a.name.cmp(&b.name))
+            let (a, b) = (&load.stands[*a], &load.stands[*b]);
+            let (slow, other) = (a.too_slow.is_some(), b.too_slow.is_some());
+            let (a, b) = (a.variant, b.variant);
+            slow.cmp(&other)
+                .then_with(|| a.cost.total_cmp(&b.cost))
+                .then_with(|| a.name.cmp(&b.name))
         });
         let found = order.into_iter().find(|i| load.stands[*i].variant.max > 0);
         match found {
@@ -130,11 +148,11 @@ impl Targets {
         found
     }
 
-    /// Takes replicas away, those that do not come up first, then dearest per
-    /// slot first, as long as `needs` slots are left that serve, and one
+    /// Takes replicas away, those that do not come up first, then the too slow
+    /// and the dearest, as long as `needs` slots are left that serve, and one
     /// replica at least.
     pub(crate) fn lower(&mut self, needs: f64, load: &Load<'_>, obstacles: &mut Obstacles) {
-        let mut dearest_first = cheapest_per_slot(load);
+        let mut dearest_first = cheapest_first(load);
         dearest_first.reverse();
         let spared = self.ready_capacity(load) >= needs - EPSILON && load.ready_capacity() > 0.0;
         for &i in dearest_first.iter().filter(|_| spared) {
@@ -209,21 +227,28 @@ impl Targets {
     }
 }
 
-fn cheapest_per_slot(load: &Load<'_>) -> Vec<usize> {
+/// By price; those that are too slow come last.
+fn cheapest_first(load: &Load<'_>) -> Vec<usize> {
     let mut order: Vec<usize> = (0..load.stands.len()).collect();
     order.sort_by(|a, b| {
         let (a, b) = (&load.stands[*a], &load.stands[*b]);
-        a.unit_cost()
-            .total_cmp(&b.unit_cost())
+        a.too_slow
+            .is_some()
+            .cmp(&b.too_slow.is_some())
+            .then_with(|| a.price.total_cmp(&b.price))
             .then_with(|| a.variant.name.cmp(&b.variant.name))
     });
     order
 }
 
 fn is_cheapest(stand: &Stand<'_>, load: &Load<'_>) -> bool {
-    load.stands.iter().all(|other| stand.unit_cost() <= other.unit_cost())
+    let others = load.stands.iter().filter(|other| other.too_slow.is_none());
+    stand.too_slow.is_none() && others.into_iter().all(|other| stand.price <= other.price)
 }
 
 fn is_dearest(stand: &Stand<'_>, load: &Load<'_>) -> bool {
-    load.stands.iter().all(|other| stand.unit_cost() >= other.unit_cost())
+    load.stands.iter().all(|other| stand.price >= other.price)
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,7 +201,7 @@ pub enum QueueError {
         field: &'static str,
         /// What it asks for, in milliseconds.
         target_ms: f64,
-        /// The best there is, in milliseconds; for a percentile the mean.
+        /// The best there is, of the mean or the percentile, in milliseconds.
         best_ms: f64,
     },
 }

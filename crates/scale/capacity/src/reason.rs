@@ -25,6 +25,8 @@ pub enum Reason {
     LimitedByQuota,
     /// Cheaper variants cover the demand.
     DearerThanNeeded,
+    /// It breaks the SLO even with one request, and other variants serve.
+    TooSlow,
     /// Replicas were taken away because the rest covers the demand.
     LessNeeded,
     /// Fewer would do, and the load has not been low for long enough yet.
@@ -56,6 +58,7 @@ impl Reason {
             Self::LimitedByGpus => "LimitedByGpus",
             Self::LimitedByQuota => "LimitedByQuota",
             Self::DearerThanNeeded => "DearerThanNeeded",
+            Self::TooSlow => "TooSlow",
             Self::LessNeeded => "LessNeeded",
             Self::Stabilizing => "Stabilizing",
             Self::WaitingForCoverage => "WaitingForCoverage",

@@ -9,6 +9,12 @@
 //! - the covariance is updated in Joseph's form, which stays symmetric and
 //!   positive under rounding and under any gain, and is bounded, so that long
 //!   silence does not make the filter believe anything;
+//! - one load shows two figures and has three parameters: what it does not show
+//!   is held, for it learns only along what is excited (as directional
+//!   forgetting does, Kulhavy 1987). The model is made linear anew only when the
+//!   load or the parameters have really changed; were it done at each
+//!   observation, chance would turn that direction a little each time, and move
+//!   the third parameter for days;
 //! - a step that would take a parameter to zero or below is shortened;
 //! - an observation beyond the gate is not taken (normalised innovation
 //!   squared, chi-square with two degrees of freedom), but after several in a
@@ -29,6 +35,8 @@ use matrix::{M3, V3, add, congruence, gain_of, identity_minus, inverse2, multipl
 pub const NIS_GATE: f64 = 7.378;
 /// Step of the numeric derivative, as a share of the parameter.
 const DERIVATIVE_STEP: f64 = 0.01;
+/// Figures that differ by at most this share do so by chance.
+const ALIKE: f64 = 0.15;
 /// A step leaves at least this share of a parameter.
 const KEEP_SHARE: f64 = 0.1;
 /// Places in the queue per place in the batch.
@@ -146,6 +154,34 @@ pub struct Tuner {
     state: V3,
     covariance: M3,
     rejected: u32,
+    /// Where the model was made linear last.
+    about: Option<Anchor>,
+}
+
+/// A load and parameters, and the derivative of what is seen by each parameter
+/// there. It stays while loads and parameters differ from it only as they do by
+/// chance: the direction that one load does not show is then always the same,
+/// and nothing creeps along it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Anchor {
+    /// Rate, prompts, answers and batch.
+    load: [f64; 4],
+    state: V3,
+    slope: [[f64; 3]; 2],
+}
+
+impl Anchor {
+    fn holds(&self, load: [f64; 4], state: V3) -> bool {
+        self.load.iter().zip(load).all(|(a, b)| alike(*a, b)) && self.near(state)
+    }
+
+    fn near(&self, state: V3) -> bool {
+        self.state.iter().zip(state).all(|(a, b)| alike(*a, b))
+    }
+}
+
+fn alike(a: f64, b: f64) -> bool {
+    (a - b).abs() <= ALIKE * a.max(b)
 }
 
 impl Tuner {
@@ -180,6 +216,7 @@ impl Tuner {
             state: config.start,
             covariance: [[0.0; 3]; 3],
             rejected: 0,
+            about: None,
         };
         tuner.covariance = tuner.noise_of_state();
         Ok(tuner)
@@ -250,6 +287,8 @@ impl Tuner {
                 if nis.is_nan() || nis >= NIS_GATE {
                     return self.gated(seen, prior, nis);
                 }
+
+                moved = step(&gain);
                 // Joseph's form holds for any gain, so a shorter step is as good.
                 let short = (0..3)
                     .filter(|&j| moved[j] < 0.0)
@@ -350,8 +389,17 @@ impl Tuner {
     }
 
     /// The expected observation and its derivative by each parameter.
-    fn predict(&self, seen: &Observation) -> Option<([f64; 2], [[f64; 3]; 2])> {
+    fn predict(&mut self, seen: &Observation) -> Option<([f64; 2], [[f64; 3]; 2])> {
         let here = self.expect(&self.state, seen)?;
+        let load = [
+            seen.rate,
+            seen.input_tokens,
+            seen.output_tokens,
+            f64::from(seen.max_batch),
+        ];
+        if let Some(anchor) = self.about.filter(|anchor| anchor.holds(load, self.state)) {
+            return Some((here, anchor.slope));
+        }
         let mut slope = [[0.0; 3]; 2];
         for j in 0..3 {
             let step = DERIVATIVE_STEP * self.state[j].abs();
@@ -365,7 +413,17 @@ impl Tuner {
                 slope[i][j] = (up[i] - down[i]) / (2.0 * step);
             }
         }
+        if self.config.mode == Mode::Guarded {
+            let state = self.state;
+            self.about = Some(Anchor { load, state, slope });
+        }
         Some((here, slope))
+    }
+
+    /// The parameters that shares are of: they stay where the model stays linear.
+    fn scale(&self) -> V3 {
+        let anchor = self.about.filter(|anchor| anchor.near(self.state));
+        anchor.map_or(self.state, |anchor| anchor.state)
     }
 
     fn noise_of_state(&self) -> M3 {
@@ -374,7 +432,7 @@ impl Tuner {
             // Ours follows the parameter, so a fast model is not shaken by the
             // doubts about a slow one.
             let of = match self.config.mode {
-                Mode::Guarded => self.state[j],
+                Mode::Guarded => self.scale()[j],
                 Mode::AsPublished => self.config.start[j],
             };
             row[j] = (self.config.drift[j] * of).powi(2);
@@ -394,8 +452,9 @@ impl Tuner {
         if self.config.mode == Mode::AsPublished {
             return covariance;
         }
+        let scale = self.scale();
         let shrink: V3 = std::array::from_fn(|j| {
-            let most = self.state[j] * self.state[j];
+            let most = scale[j] * scale[j];
             if covariance[j][j] > most {
                 (most / covariance[j][j]).sqrt()
             } else {
@@ -450,6 +509,7 @@ impl Tuner {
     /// All times scaled, and nothing known of their mix.
     fn start_over(&mut self, factor: f64) {
         self.rejected = 0;
+        self.about = None;
         self.state = self.state.map(|value| value * factor);
         self.covariance = [[0.0; 3]; 3];
         for j in 0..3 {

@@ -19,13 +19,16 @@ pub struct ModelView {
     pub variants: Vec<VariantView>,
 }
 
-/// What is promised for a model: latencies that shall not be exceeded on average.
+/// What is promised for a model: latencies that shall not be exceeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Slo {
     /// Time to the first token, milliseconds.
     pub ttft_ms: Option<f64>,
     /// Time between tokens (ITL, also TPOT), milliseconds.
     pub itl_ms: Option<f64>,
+    /// The share of the requests (of the tokens, for ITL) that shall stay
+    /// within them: 0.99 is the 99th percentile. None: the mean shall.
+    pub percentile: Option<f64>,
 }
 
 /// A latency as it was lately.

@@ -16,6 +16,10 @@ pub struct ServiceLevel {
     pub ttft_ms: Option<f64>,
     /// Time per output token, milliseconds, if promised.
     pub tpot_ms: Option<f64>,
+    /// The share of the requests (of the tokens) that shall stay within both:
+    /// 0.99 is the 99th percentile. None: the means shall.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percentile: Option<f64>,
 }
 
 /// All classes; a model in several is served by the one that matters most.
@@ -32,7 +36,8 @@ impl Classes {
 
 /// Reads the ConfigMap `configmap` (`namespace/name`): a key per class, each a
 /// document of `name`, `priority` and `data`, a list of `model`, `slo-tpot`
-/// and `slo-ttft` in milliseconds. A model in several classes belongs to the
+/// and `slo-ttft` in milliseconds and, beyond what is published,
+/// `slo-percentile` (50 to 99.9; without it the means are meant). A model in several classes belongs to the
 /// one of the lowest priority number, then of the first name.
 ///
 /// # Errors
@@ -63,6 +68,7 @@ pub fn parse(configmap: &str, data: &BTreeMap<String, String>) -> Result<Classes
                 priority,
                 ttft_ms: promise(&mut entry, "slo-ttft")?,
                 tpot_ms: promise(&mut entry, "slo-tpot")?,
+                percentile: percentile(&mut entry)?,
             };
             entry.finish()?;
             let better = |old: &ServiceLevel| (priority, &class) < (old.priority, &old.class);
@@ -80,5 +86,15 @@ fn promise(fields: &mut Fields, field: &'static str) -> Result<Option<f64>, Conf
             Err(fields.refuse(field, format!("is {millis}: it must be above 0, in milliseconds")))
         }
         millis => Ok(millis),
+    }
+}
+
+fn percentile(fields: &mut Fields) -> Result<Option<f64>, ConfigError> {
+    const FIELD: &str = "slo-percentile";
+    match fields.number(FIELD)? {
+        Some(percent) if !(50.0..=99.9).contains(&percent) => {
+            Err(fields.refuse(FIELD, format!("is {percent}: it must be from 50 to 99.9, like 99")))
+        }
+        percent => Ok(percent.map(|percent| percent / 100.0)),
     }
 }

@@ -217,6 +217,16 @@ fn a_model_in_two_classes_belongs_to_the_one_that_matters_more() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("field data[0].slo-ttft: is -5"), "{error}");
+    let at = |percentile: &str| {
+        let text = format!("{}  slo-percentile: {percentile}\n", class("P", 1, 500));
+        parse_classes("s/c", &data(&[("1", &text)]))
+    };
+    assert_eq!(at("99").unwrap().of("m").unwrap().percentile, Some(0.99));
+    let error = at("0.99").unwrap_err().to_string();
+    assert!(
+        error.contains("field data[0].slo-percentile: is 0.99: it must be from 50 to 99.9"),
+        "{error}"
+    );
     let error = parse_classes(
         "s/c",
         &data(&[("1", "name: p\npriority: 1\ndata:\n- model: m\n  slo-itl: 3")]),

@@ -84,6 +84,7 @@ fn slo(variant: &Variant) -> Option<Slo> {
     Some(Slo {
         ttft_ms: level.ttft_ms,
         itl_ms: level.tpot_ms,
+        percentile: level.percentile,
     })
 }
 

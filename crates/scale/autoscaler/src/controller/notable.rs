@@ -76,6 +76,7 @@ mod tests {
             reason,
             sentence: String::new(),
             metrics,
+            too_slow: false,
         }
     }
 

@@ -6,13 +6,19 @@ use units::Instant;
 
 mod amount;
 mod demand;
+mod judge;
 mod model;
 mod percent;
+mod promise;
 mod slo;
+mod tried;
+mod vote;
 mod words;
 
+pub(super) use judge::{Judged, judge};
 pub(crate) use model::Models;
-pub(crate) use slo::{Kind, Tried};
+pub(crate) use promise::Kind;
+pub(crate) use tried::Tried;
 pub(super) use words::{load_words, queue_words, would_change};
 
 /// Absorbs rounding: .65 and .75 in use leave exactly .10 spare, whatever the
@@ -44,6 +50,7 @@ struct Ask<'a, 'l> {
     policy: &'a Policy,
     have: Have,
     slo: Option<Slo>,
+    judged: &'a Judged,
     memory: &'a mut Memory,
     now: Instant,
 }
@@ -63,6 +70,7 @@ impl Ask<'_, '_> {
 pub(super) fn ask(
     view: &crate::ModelView,
     load: &Load<'_>,
+    judged: &Judged,
     targets: &Targets,
     policy: &Policy,
     memory: &mut Memory,
@@ -77,6 +85,7 @@ pub(super) fn ask(
         policy,
         have,
         slo: view.slo,
+        judged,
         memory,
         now,
     };
@@ -93,36 +102,27 @@ pub(super) fn ask(
         slo::slo(&mut ask),
         demand::lesson(&ask),
     ];
-    let mut said = Said {
-        rules: Vec::new(),
-        up: None,
-        needs: have.slots,
-        needs_to_keep: 0.0,
-        asked_from_zero: load.queued() > 0 || load.demand.is_some_and(|demand| demand.in_flight > 0),
-        bounds: Vec::new(),
-        changes: Vec::new(),
-    };
-    let mut causes = Vec::new();
-    let mut reason = None;
-    for rule in all {
-        said.needs_to_keep = said.needs_to_keep.max(rule.keep);
-        if let (Verdict::Up, Some(needs)) = (rule.said.verdict, rule.said.needs) {
-            said.needs = said.needs.max(needs);
-            reason = reason.or(Some(rule.reason));
-            causes.extend(rule.cause);
-        }
-        said.bounds.extend(rule.bounds);
-        said.changes.extend(rule.changes);
-        said.rules.push(rule.said);
-    }
-    if let Some(mut reason) = reason {
+    let tally = vote::tally(&all, have);
+    let up = tally.up.map(|(mut reason, mut causes)| {
         if load.queued() > 0 {
             causes.insert(0, queue_words(load));
             reason = Reason::QueueWaiting;
         }
-        causes.dedup();
-        said.up = Some((reason, causes.join(", ")));
-        said.needs_to_keep = said.needs_to_keep.max(have.slots);
+        (reason, causes.join(", "))
+    });
+    let mut said = Said {
+        rules: Vec::with_capacity(all.len()),
+        up,
+        needs: tally.needs,
+        needs_to_keep: tally.keep,
+        asked_from_zero: load.queued() > 0 || load.demand.is_some_and(|demand| demand.in_flight > 0),
+        bounds: Vec::new(),
+        changes: Vec::new(),
+    };
+    for rule in all {
+        said.bounds.extend(rule.bounds);
+        said.changes.extend(rule.changes);
+        said.rules.push(rule.said);
     }
     said
 }

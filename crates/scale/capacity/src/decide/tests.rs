@@ -3,6 +3,7 @@ use crate::view::{Demand, ReplicaState, ReplicaView, VariantView};
 use std::time::Duration;
 use units::{Signal, Source};
 
+mod choice;
 mod properties;
 mod robust;
 mod scene;
@@ -10,4 +11,4 @@ mod simulation;
 mod slo;
 mod table;
 
-pub(super) use scene::{Scene, Variant};
+pub(crate) use scene::{Scene, Variant};

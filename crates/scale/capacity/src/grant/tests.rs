@@ -29,6 +29,7 @@ fn decision(model: &str, namespace: &str, variants: Given<'_>) -> (Decision, Vec
             word: MetricsWord::Found,
             says: String::new(),
         },
+        too_slow: false,
     };
     let terms = |(at, (_, accelerator, gpus, from, _)): (usize, &(&str, &str, u32, u32, u32))| Terms {
         accelerator: (!accelerator.is_empty()).then(|| (*accelerator).to_owned()),
@@ -158,6 +159,46 @@ fn wishes_are_cut_to_what_is_free() {
             priorities: &[],
             free: &[("L4", 1), ("A100", 1), ("H100", 9)],
             expected: &[&[2, 1, 1]],
+        },
+        Case {
+            what: "who has a choice leaves it to whom has none",
+            models: &[
+                &[("a", "L4", 1, 1, 3)],
+                &[("l4", "L4", 1, 1, 3), ("h100", "H100", 1, 0, 0)],
+            ],
+            priorities: &[],
+            free: &[("L4", 2), ("H100", 2)],
+            expected: &[&[3], &[1, 2]],
+        },
+        Case {
+            what: "and takes what is left of it",
+            models: &[
+                &[("a", "L4", 1, 1, 3)],
+                &[("l4", "L4", 1, 1, 3), ("h100", "H100", 1, 0, 0)],
+            ],
+            priorities: &[],
+            free: &[("L4", 3), ("H100", 2)],
+            expected: &[&[3], &[2, 1]],
+        },
+        Case {
+            what: "but not to a lower priority",
+            models: &[
+                &[("a", "L4", 1, 1, 3)],
+                &[("l4", "L4", 1, 1, 3), ("h100", "H100", 1, 0, 0)],
+            ],
+            priorities: &[2, 1],
+            free: &[("L4", 2), ("H100", 2)],
+            expected: &[&[1], &[3, 0]],
+        },
+        Case {
+            what: "of two with a choice the one to whom it costs more stays",
+            models: &[
+                &[("l4", "L4", 1, 1, 2), ("t4", "T4", 1, 0, 0), ("h100", "H100", 1, 0, 0)],
+                &[("l4", "L4", 1, 1, 2), ("h100", "H100", 1, 0, 0)],
+            ],
+            priorities: &[],
+            free: &[("L4", 1), ("T4", 0), ("H100", 2)],
+            expected: &[&[2, 0, 0], &[1, 1]],
         },
         Case {
             what: "a model wakes on the variant that has a GPU, once",

@@ -197,15 +197,16 @@ impl QueueModel {
                 (bad, over_bad) = (rate, there);
             }
             let Some((rate, there)) = found else {
-                let best = self.at(low)?;
+                let best_ms = match (field, target.of) {
+                    ("targets.itl", Statistic::Mean) => self.at(low)?.itl_ms,
+                    (_, Statistic::Mean) => self.at(low)?.ttft_ms,
+                    ("targets.itl", Statistic::Percentile(share)) => self.itl_percentile(low, share)?,
+                    (_, Statistic::Percentile(share)) => self.ttft_percentile(low, share)?,
+                };
                 return Err(QueueError::Unreachable {
                     field,
                     target_ms: target.ms,
-                    best_ms: if field == "targets.itl" {
-                        best.itl_ms
-                    } else {
-                        best.ttft_ms
-                    },
+                    best_ms,
                 });
             };
             (good, over_good) = (rate, there);

@@ -6,10 +6,11 @@
 //! curve, so no answer goes far beyond the rates that were seen: each step
 //! makes the next one known.
 
+use super::promise::Kind;
 use crate::Policy;
 use crate::heard::heard;
 use crate::load::Stand;
-use crate::queueing::{Averaging, QueueError, QueueModel, Replica, Targets, Workload};
+use crate::queueing::{Averaging, QueueError, QueueModel, Replica, Statistic, Target, Targets, Workload};
 use crate::tuner::{Observation, Outcome, Tuner, TunerConfig};
 use crate::view::ReplicaView;
 use std::collections::BTreeMap;
@@ -61,14 +62,35 @@ struct Learnt {
 }
 
 /// What one replica of a variant stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Answer {
-    /// Requests per second within every target that can be met.
+    /// Requests per second within every target that can be met, not far beyond
+    /// the rates that were seen.
     pub(super) rate: f64,
-    /// What one request alone takes to the first token, if that is too long.
-    pub(super) ttft_alone_ms: Option<f64>,
-    /// And between tokens.
-    pub(super) itl_alone_ms: Option<f64>,
+    /// The same wherever it is; 0 where a target cannot be met.
+    pub(super) within: f64,
+    /// Whether it is known what one request alone takes.
+    pub(super) sure: bool,
+    /// Requests per second that it serves now.
+    pub(super) served: f64,
+    /// What one request alone takes, to the first token and between tokens, if
+    /// that is too long.
+    alone_ms: [Option<f64>; 2],
+    /// How much longer than the mean the targets' percentiles are at the rate
+    /// that is served, as factors.
+    stretch: [Option<f64>; 2],
+}
+
+impl Answer {
+    /// What one request alone takes, if that is too long.
+    pub(super) const fn alone(&self, kind: Kind) -> Option<f64> {
+        self.alone_ms[kind as usize]
+    }
+
+    /// How much longer the promised percentile is than the mean, as a factor.
+    pub(super) const fn stretch(&self, kind: Kind) -> Option<f64> {
+        self.stretch[kind as usize]
+    }
 }
 
 impl Models {
@@ -105,9 +127,10 @@ impl Models {
         Ok(())
     }
 
-    /// Requests per second that one replica of `variant` serves now.
-    pub(super) fn served(&self, variant: &str) -> Option<f64> {
-        self.0.get(variant).map(|known| known.last.rate)
+    /// The last answer for these targets, however long ago.
+    pub(super) fn last(&self, variant: &str, targets: &Targets) -> Option<Answer> {
+        let (of, answer) = self.0.get(variant)?.answer.as_ref()?;
+        (of == targets).then_some(*answer)
     }
 
     /// The rate one replica of `variant` stands, or why that is not known.
@@ -128,10 +151,10 @@ impl Models {
         if let Some((of, answer)) = &known.answer
             && of == targets
         {
-            return Ok(answer.clone());
+            return Ok(*answer);
         }
         let answer = known.size(targets)?;
-        known.answer = Some((*targets, answer.clone()));
+        known.answer = Some((*targets, answer));
         Ok(answer)
     }
 }
@@ -201,11 +224,34 @@ impl Learnt {
             itl: targets.itl,
             ..none
         })?;
+        let alone_ms = [ttft_alone_ms, itl_alone_ms];
+        let rate = ttft.min(itl).min(model.max_rate());
         Ok(Answer {
-            rate: ttft.min(itl).min(model.max_rate()).clamp(low, high),
-            ttft_alone_ms,
-            itl_alone_ms,
+            rate: rate.clamp(low, high),
+            within: if alone_ms == [None; 2] { rate } else { 0.0 },
+            sure: known_alone,
+            served: self.last.rate,
+            alone_ms,
+            stretch: self.stretch(&model, targets),
         })
+    }
+
+    /// The promised percentiles over the means, at the rate that is served.
+    fn stretch(&self, model: &QueueModel, targets: &Targets) -> [Option<f64>; 2] {
+        let rate = self.last.rate.clamp(model.min_rate(), model.max_rate());
+        let share = |target: Option<Target>| match target?.of {
+            Statistic::Percentile(share) => Some(share),
+            Statistic::Mean => None,
+        };
+        let Ok(mean) = model.at(rate) else { return [None; 2] };
+        let over = |percentile: Result<f64, QueueError>, mean: f64| {
+            let factor = percentile.ok()? / mean;
+            (factor.is_finite() && factor > 0.0).then(|| factor.max(1.0))
+        };
+        [
+            share(targets.ttft).and_then(|share| over(model.ttft_percentile(rate, share), mean.ttft_ms)),
+            share(targets.itl).and_then(|share| over(model.itl_percentile(rate, share), mean.itl_ms)),
+        ]
     }
 }
 

@@ -5,19 +5,19 @@ use super::*;
 /// A model whose view is built up step by step; all signals are fresh unless
 /// said otherwise.
 #[derive(Clone, Debug)]
-pub(in crate::decide) struct Scene {
-    pub(in crate::decide) view: ModelView,
-    pub(in crate::decide) policy: Policy,
-    pub(in crate::decide) memory: Memory,
-    pub(in crate::decide) now: Instant,
+pub(crate) struct Scene {
+    pub(crate) view: ModelView,
+    pub(crate) policy: Policy,
+    pub(crate) memory: Memory,
+    pub(crate) now: Instant,
 }
 
 /// A variant under construction.
 #[derive(Clone, Debug)]
-pub(in crate::decide) struct Variant(VariantView, Instant);
+pub(crate) struct Variant(VariantView, Instant);
 
 impl Variant {
-    pub(in crate::decide) fn new(name: &str, cost: f64) -> Self {
+    pub(crate) fn new(name: &str, cost: f64) -> Self {
         let view = VariantView {
             name: name.to_owned(),
             accelerator: None,
@@ -31,18 +31,18 @@ impl Variant {
         Self(view, Scene::START)
     }
 
-    pub(in crate::decide) fn bounds(mut self, min: u32, max: u32) -> Self {
+    pub(crate) fn bounds(mut self, min: u32, max: u32) -> Self {
         (self.0.min, self.0.max) = (min, max);
         self
     }
 
-    pub(in crate::decide) fn slots(mut self, slots: f64) -> Self {
+    pub(crate) fn slots(mut self, slots: f64) -> Self {
         self.0.slots = Some(slots);
         self
     }
 
     /// Asks for more replicas than were added so far.
-    pub(in crate::decide) fn wanted(mut self, wanted: u32) -> Self {
+    pub(crate) fn wanted(mut self, wanted: u32) -> Self {
         self.0.wanted = wanted;
         self
     }
@@ -58,12 +58,12 @@ impl Variant {
     }
 
     /// A ready replica by KV share and waiting requests.
-    pub(in crate::decide) fn ready(self, kv: f64, waiting: f64) -> Self {
+    pub(crate) fn ready(self, kv: f64, waiting: f64) -> Self {
         self.serving(kv, 1.0, waiting)
     }
 
     /// A ready replica by KV share, running and waiting requests.
-    pub(in crate::decide) fn serving(self, kv: f64, running: f64, waiting: f64) -> Self {
+    pub(crate) fn serving(self, kv: f64, running: f64, waiting: f64) -> Self {
         let seen = |value| Signal::observed(value, self.1, Source::Replica);
         let replica = ReplicaView {
             kv: seen(kv),
@@ -76,24 +76,24 @@ impl Variant {
     }
 
     /// A ready replica that tells nothing.
-    pub(in crate::decide) fn silent(self) -> Self {
+    pub(crate) fn silent(self) -> Self {
         let replica = ReplicaView::unknown(self.next_name(), ReplicaState::Ready, self.1, "connection refused");
         self.add(replica)
     }
 
-    pub(in crate::decide) fn idle(self) -> Self {
+    pub(crate) fn idle(self) -> Self {
         self.serving(0.0, 0.0, 0.0)
     }
 
     /// A replica that has been starting for `age`.
-    pub(in crate::decide) fn starting(self, age: Duration) -> Self {
+    pub(crate) fn starting(self, age: Duration) -> Self {
         let state = ReplicaState::Pending { since: self.1 - age };
         let replica = ReplicaView::unknown(self.next_name(), state, self.1, "not ready");
         self.add(replica)
     }
 
     /// A replica no node takes since `age`.
-    pub(in crate::decide) fn unschedulable(self, age: Duration) -> Self {
+    pub(crate) fn unschedulable(self, age: Duration) -> Self {
         let state = ReplicaState::Unschedulable {
             since: self.1 - age,
             why: "0/2 nodes have a free GPU".to_owned(),
@@ -104,9 +104,9 @@ impl Variant {
 }
 
 impl Scene {
-    pub(in crate::decide) const START: Instant = Instant::from_secs(1_000_000);
+    pub(crate) const START: Instant = Instant::from_secs(1_000_000);
 
-    pub(in crate::decide) fn of(variants: impl IntoIterator<Item = Variant>) -> Self {
+    pub(crate) fn of(variants: impl IntoIterator<Item = Variant>) -> Self {
         Self {
             view: ModelView {
                 model: "llama-8b".to_owned(),
@@ -121,7 +121,7 @@ impl Scene {
         }
     }
 
-    pub(in crate::decide) fn gateway(mut self, demand: Demand) -> Self {
+    pub(crate) fn gateway(mut self, demand: Demand) -> Self {
         let demand = Signal::observed(demand, self.now, Source::Gateway);
         self.view.gateway = GatewayView::Present {
             demand,
@@ -131,7 +131,7 @@ impl Scene {
     }
 
     /// A gateway with `queued` requests, the oldest waiting `wait`, and `in_flight`.
-    pub(in crate::decide) fn queue(self, queued: u64, wait: Duration, in_flight: u64) -> Self {
+    pub(crate) fn queue(self, queued: u64, wait: Duration, in_flight: u64) -> Self {
         let oldest_wait = (queued > 0).then_some(wait);
         self.gateway(Demand {
             queued,
@@ -141,18 +141,18 @@ impl Scene {
         })
     }
 
-    pub(in crate::decide) fn decide(&mut self) -> Decision {
+    pub(crate) fn decide(&mut self) -> Decision {
         decide(&self.view, &self.policy, &mut self.memory, self.now)
     }
 
     /// Replicas decided, by variant name.
-    pub(in crate::decide) fn targets(&mut self) -> Vec<u32> {
+    pub(crate) fn targets(&mut self) -> Vec<u32> {
         self.decide().variants.iter().map(|variant| variant.to).collect()
     }
 
     /// Lets `time` pass with everything as it is, deciding every half second
     /// and carrying nothing out; returns the last decision.
-    pub(in crate::decide) fn after(&mut self, time: Duration) -> Decision {
+    pub(crate) fn after(&mut self, time: Duration) -> Decision {
         let step = Duration::from_millis(500);
         let mut passed = Duration::ZERO;
         let mut last = self.decide();
@@ -165,7 +165,7 @@ impl Scene {
     }
 
     /// Moves time on; what was fresh stays so.
-    pub(in crate::decide) fn advance(&mut self, step: Duration) {
+    pub(crate) fn advance(&mut self, step: Duration) {
         self.now += step;
         let renew = |signal: &mut Signal<f64>| {
             if let Signal::Observed(seen) = signal {
