@@ -111,6 +111,7 @@ impl Promise {
             priority: NO_CLASS,
             ttft_ms: self.ttft_ms,
             tpot_ms: self.itl_ms,
+            percentile: None,
         });
         completed
     }
@@ -184,6 +185,7 @@ mod tests {
             priority: 1,
             ttft_ms: Some(100.0),
             tpot_ms: None,
+            percentile: None,
         };
         let config = Arc::new(ModelConfig {
             slo: Some(class.clone()),
