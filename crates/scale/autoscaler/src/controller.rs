@@ -69,11 +69,12 @@ pub(crate) async fn run(
     let mut ticks = tokio::time::interval(config.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let wake = config.wake.clone();
+    let leadership = candidate.as_ref().map_or(Leadership::alone(), Candidate::leadership);
     let mut controller = Controller {
         scales: Scales::new(client.clone(), clock),
-        writer: Writer::start(client.clone()),
+        writer: Writer::start(client.clone(), leadership.clone(), clock),
         gpus: Counter::new(client, config.limiter.nodes.clone(), stop.clone()),
-        leadership: candidate.as_ref().map_or(Leadership::alone(), Candidate::leadership),
+        leadership,
         clock,
         world,
         configs,

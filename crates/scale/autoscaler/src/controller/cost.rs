@@ -123,7 +123,7 @@ fn controller(variants: usize) -> Controller {
         gateway: GatewayReader::start(GatewaySource::None, clock, &stop),
         gpus: Counter::new(client.clone(), NodeSelector::default(), stop),
         handle: Handle::new(),
-        writer: Writer::start(client),
+        writer: Writer::start(client, Leadership::alone(), clock),
         leadership: Leadership::alone(),
         config,
         models: BTreeMap::new(),
