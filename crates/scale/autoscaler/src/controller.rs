@@ -167,7 +167,13 @@ impl Controller {
         self.replicas.set_endpoints(model::endpoints(&variants));
         let reading = self.gateway.read();
         let now = self.clock.now();
-        let views = model::views(&variants, &reading, &self.replicas, now);
+        let views = model::views(
+            &variants,
+            &reading,
+            &self.replicas,
+            self.world.old_pods().as_deref(),
+            now,
+        );
         self.forget_what_was_made_anew(&variants, &views);
         // One that does not lead decides too, so that it knows what to do when it does.
         let mut decisions = self.decide(&variants, &views, now);

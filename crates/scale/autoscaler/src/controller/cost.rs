@@ -97,6 +97,7 @@ fn world(variants: usize) -> World {
         all_pods: true,
         pools: copy((), (0..variants / 2).map(pool)),
         nodes: copy::<Node>((), (0..variants).map(node)),
+        deployments_watch: listed.clone(),
         nodes_watch: listed,
         namespaces: copy((), std::iter::empty()),
     }
@@ -185,7 +186,7 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
     let endpoints = model::endpoints(&variants);
     assert_eq!(endpoints.len(), variants.len() * REPLICAS);
     let reading = controller.gateway.read();
-    let mut views = model::views(&variants, &reading, &controller.replicas, now);
+    let mut views = model::views(&variants, &reading, &controller.replicas, None, now);
     lap("views");
     tell(&mut views, full, now);
     lap("(telling signals)");
