@@ -68,15 +68,16 @@ pub(crate) async fn run(
     let mut ticks = tokio::time::interval(config.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let wake = config.wake.clone();
+    let leadership = match &candidate {
+        Some(candidate) => candidate.leadership(),
+        None if observes => Leadership::observer(),
+        None => Leadership::alone(),
+    };
     let mut controller = Controller {
         scales: Scales::new(client.clone(), clock),
-        writer: Writer::start(client.clone()),
+        writer: Writer::start(client.clone(), leadership.clone(), clock),
         gpus: Counter::new(client, config.limiter.nodes.clone(), stop.clone()),
-        leadership: match &candidate {
-            Some(candidate) => candidate.leadership(),
-            None if observes => Leadership::observer(),
-            None => Leadership::alone(),
-        },
+        leadership,
         clock,
         world,
         configs,
@@ -172,7 +173,13 @@ impl Controller {
         self.replicas.read();
         let reading = self.replicas.gateways();
         let now = self.clock.now();
-        let views = model::views(&variants, &reading, &self.replicas, now);
+        let views = model::views(
+            &variants,
+            &reading,
+            &self.replicas,
+            self.world.old_pods().as_deref(),
+            now,
+        );
         self.forget_what_was_made_anew(&variants, &views);
         // One that does not lead decides too, so that it knows what to do when it does.
         let mut decisions = self.decide(&variants, &views, now);

@@ -108,8 +108,9 @@ pub(crate) fn patch(status: &VariantAutoscalingStatus) -> Value {
     json!({ "status": value })
 }
 
-/// A status without times and sentences, for comparison: a sentence tells the
-/// load of the moment and would differ every time.
+/// A status without times and most sentences, for comparison: a sentence tells
+/// the load of the moment and would differ every time. What is wrong is told at
+/// once, though: of such a sentence only the numbers are left out.
 fn facts(status: &VariantAutoscalingStatus) -> VariantAutoscalingStatus {
     let mut facts = status.clone();
     if let Some(desired) = &mut facts.desired_optimized_alloc {
@@ -117,9 +118,20 @@ fn facts(status: &VariantAutoscalingStatus) -> VariantAutoscalingStatus {
     }
     for condition in &mut facts.conditions {
         condition.last_transition_time = Time(Timestamp::UNIX_EPOCH);
-        condition.message.clear();
+        condition.message = match condition.status.as_str() {
+            "True" => String::new(),
+            _ => words(&condition.message),
+        };
     }
     facts
+}
+
+/// A sentence without its numbers, which are not those in names.
+fn words(message: &str) -> String {
+    let part_of_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '%' | '(' | ')' | '-' | '+');
+    let number = |word: &str| word.contains(|c: char| c.is_ascii_digit()) && word.chars().all(part_of_number);
+    let words: Vec<&str> = message.split_whitespace().filter(|word| !number(word)).collect();
+    words.join(" ")
 }
 
 /// Ours updated, others' kept; a time changes only with the status it tells.
@@ -260,6 +272,27 @@ mod tests {
         );
         let patch = patch(&after);
         assert!(patch["status"]["replicas"].is_null() && patch["status"].get("replicas").is_some());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_at_once_and_not_that_it_grows_older() {
+        let silent = |pod: &str, age: u32| {
+            let message = format!("1 of 2 ready replicas without fresh signals: {pod} (last heard of {age} s ago)");
+            findings("MetricsStale", false, &message)
+        };
+        let before = VariantAutoscalingStatus::default();
+        let first = next(&before, &silent("llama-0", 31), at(100)).unwrap();
+        assert_eq!(next(&first, &silent("llama-0", 35), at(104)), None, "older");
+        let other = next(&first, &silent("llama-1", 31), at(104)).unwrap();
+        assert!(other.conditions[0].message.contains("llama-1"));
+        assert!(next(&first, &silent("llama-0", 91), at(160)).is_some(), "once a minute");
+        // Without a decision, too.
+        let lost = |message: &str| Findings {
+            desired: None,
+            ..findings("TargetNotFound", false, message)
+        };
+        let first = next(&before, &lost("no answer within 3s"), at(100)).unwrap();
+        assert!(next(&first, &lost("it does not exist"), at(101)).is_some());
     }
 
     #[test]

@@ -213,6 +213,8 @@ pub(crate) enum ScaleError {
     Contended,
     #[error("it was deleted and made anew since; the next decision is about the new one")]
     MadeAnew,
+    #[error("this controller leads no more; the one that does decides anew")]
+    Deposed,
 }
 
 /// What came of setting replicas.
@@ -333,19 +335,21 @@ impl Scales {
 }
 
 /// Sets replicas from `from` to `to`, and only if `from` is still what is asked
-/// for, on the object that was decided on.
+/// for, on the object that was decided on, and while this process `may`: it was
+/// asked long ago, if the API is slow.
 ///
 /// # Errors
-/// The API's refusal, its silence, another object of that name, or too many
-/// writers at once.
+/// The API's refusal, its silence, another object of that name, too many
+/// writers at once, or the loss of leadership.
 pub(crate) async fn set_replicas(
     api: &Api<DynamicObject>,
     name: &str,
     uid: Option<&str>,
     from: u32,
     to: u32,
+    may: impl Fn() -> bool,
 ) -> Result<Scaled, ScaleError> {
-    tokio::time::timeout(DEADLINE, set_unhurried(api, name, uid, from, to))
+    tokio::time::timeout(DEADLINE, set_unhurried(api, name, uid, from, to, may))
         .await
         .unwrap_or(Err(ScaleError::Deadline(DEADLINE)))
 }
@@ -356,6 +360,7 @@ async fn set_unhurried(
     uid: Option<&str>,
     from: u32,
     to: u32,
+    may: impl Fn() -> bool,
 ) -> Result<Scaled, ScaleError> {
     for _ in 0..3 {
         let scale = api.get_scale(name).await?;
@@ -370,6 +375,9 @@ async fn set_unhurried(
         }
         if wanted != from {
             return Ok(Scaled::Overtaken(wanted));
+        }
+        if !may() {
+            return Err(ScaleError::Deposed);
         }
         let patch = json!({
             "metadata": {"resourceVersion": scale.metadata.resource_version},

@@ -17,6 +17,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 mod again;
@@ -30,6 +31,7 @@ pub(crate) struct World {
     /// does not hide all others.
     pub(crate) subjects: Vec<(Subject, Store<DynamicObject>)>,
     pub(crate) deployments: Store<Deployment>,
+    pub(crate) deployments_watch: Health,
     pub(crate) stateful_sets: Store<StatefulSet>,
     pub(crate) pods: Store<Pod>,
     pub(crate) pods_watch: Health,
@@ -58,6 +60,8 @@ pub(crate) struct Watched {
     pub(crate) errors: u64,
     /// The last of them.
     pub(crate) error: String,
+    /// When those in a row began, and when the last came.
+    pub(crate) failing: Option<(Instant, Instant)>,
 }
 
 impl Health {
@@ -74,13 +78,37 @@ impl Health {
                 watched.listed |= matches!(event, watcher::Event::InitDone);
                 watched.changes += 1;
                 watched.errors_in_a_row = 0;
+                watched.failing = None;
             }
             Err(error) => {
                 watched.errors_in_a_row = watched.errors_in_a_row.saturating_add(1);
                 watched.errors += 1;
+                let now = Instant::now();
+                watched.failing = Some((watched.failing.map_or(now, |(since, _)| since), now));
                 watched.error = error.to_string().chars().take(LONGEST_ERROR).collect();
             }
         }
+    }
+}
+
+/// A watch that fails for this long makes what it told old.
+const OLD: Duration = Duration::from_secs(20);
+/// One that has not failed for this long works, though it may have nothing to tell.
+const WORKS: Duration = Duration::from_secs(15);
+
+impl Watched {
+    /// For how long it has not told what `there` is, if that is too long, as a sentence.
+    fn out_of_date(&self, there: &str, now: Instant) -> Option<String> {
+        let (since, last) = self.failing?;
+        let failed_for = now.duration_since(since);
+        let fails = failed_for >= OLD && now.duration_since(last) < WORKS;
+        fails.then(|| {
+            let seconds = failed_for.as_secs();
+            format!(
+                "{there} cannot be watched for {seconds} s now, and may be others by now: {}",
+                self.error
+            )
+        })
     }
 }
 
@@ -139,10 +167,12 @@ impl World {
             None => keep(Api::<Namespace>::all(client.clone()), all(), (), None, stop),
         };
         let (pods_watch, nodes_watch) = (Health::default(), Health::default());
+        let deployments_watch = Health::default();
         let nodes = Api::<Node>::all(client.clone());
         Self {
             subjects,
-            deployments: keep(scoped(client, namespace), all(), (), None, stop),
+            deployments: keep_slim(scoped(client, namespace), &deployments_watch, slim, stop),
+            deployments_watch,
             stateful_sets: keep(scoped(client, namespace), all(), (), None, stop),
             pods: keep_slim(scoped(client, namespace), &pods_watch, slim_pod, stop),
             pods_watch,
@@ -152,6 +182,16 @@ impl World {
             nodes_watch,
             namespaces,
         }
+    }
+
+    /// Why what is known of Deployments is old, if it is.
+    pub(crate) fn old_deployments(&self) -> Option<String> {
+        self.deployments_watch.look().out_of_date("Deployments", Instant::now())
+    }
+
+    /// Why what is known of Pods is old, if it is.
+    pub(crate) fn old_pods(&self) -> Option<String> {
+        self.pods_watch.look().out_of_date("Pods", Instant::now())
     }
 
     /// Waits until the objects without which every decision would be wrong are

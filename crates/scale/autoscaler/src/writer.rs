@@ -1,7 +1,9 @@
 //! Writes status and events, beside the decisions: a slow API server must not
 //! hold up the next one.
 
+use crate::election::Leadership;
 use crate::subject::Subject;
+use collect::Clock;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
@@ -53,13 +55,21 @@ struct Shared {
 }
 
 impl Writer {
-    pub(crate) fn start(client: Client) -> Self {
+    /// Starts it. What waited until somebody else led is not written any more:
+    /// he writes.
+    pub(crate) fn start(client: Client, leadership: Leadership, clock: Clock) -> Self {
         let (sender, mut receiver) = mpsc::channel(WAITING);
         let shared = Arc::new(Shared::default());
         let done = shared.clone();
         let task = tokio::spawn(async move {
             futures::stream::poll_fn(move |context| receiver.poll_recv(context))
-                .for_each_concurrent(AT_ONCE, |write| carry_out(&client, &done, write))
+                .for_each_concurrent(AT_ONCE, |write| async {
+                    if leadership.leads(clock.now()) {
+                        carry_out(&client, &done, write).await;
+                    } else if let Write::Status { uid, .. } = write {
+                        done.busy.lock().remove(&uid);
+                    }
+                })
                 .await;
         });
         Self { sender, shared, task }

@@ -410,7 +410,14 @@ mod tests {
             bytes: usize::MAX,
         };
         let stop = tokio_util::sync::CancellationToken::new();
-        let api = Arc::new(Api::new(Store::new(0, memory), Arc::new(Bell::new(0)), None, stop));
+        let wall = crate::engine::Wall(Box::new(jiff::Timestamp::now));
+        let api = Arc::new(Api::new(
+            Store::new(0, memory),
+            Arc::new(Bell::new(0)),
+            None,
+            stop,
+            wall,
+        ));
         let resource = api.builtin("", "v1", "configmaps").unwrap();
         for n in 0..puts {
             let mut store = api.store.lock();

@@ -32,8 +32,10 @@ impl Controller {
                 (Actuator::Direct, None) | (Actuator::Observe, _) => {}
             }
         }
+        let (leadership, clock) = (self.leadership.clone(), self.clock);
+        let may = &|| leadership.leads(clock.now());
         let orders = orders.into_iter().map(|(id, key, api, from, to, seen)| async move {
-            let result = target::set_replicas(&api, &key.name, seen.0.as_deref(), from, to).await;
+            let result = target::set_replicas(&api, &key.name, seen.0.as_deref(), from, to, may).await;
             (id, key, to, seen, result)
         });
         for (id, key, to, seen, result) in futures::future::join_all(orders).await {

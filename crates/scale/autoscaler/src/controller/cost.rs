@@ -98,6 +98,7 @@ fn world(variants: usize) -> World {
         all_pods: true,
         pools: copy((), (0..variants / 2).map(pool)),
         nodes: copy::<Node>((), (0..variants).map(node)),
+        deployments_watch: listed.clone(),
         nodes_watch: listed,
         namespaces: copy((), std::iter::empty()),
     }
@@ -131,7 +132,7 @@ fn controller(variants: usize) -> Controller {
         replicas: ReplicaSources::start(wanted, clock, &stop).unwrap(),
         gpus: Counter::new(client.clone(), NodeSelector::default(), stop),
         handle: Handle::new(),
-        writer: Writer::start(client),
+        writer: Writer::start(client, Leadership::alone(), clock),
         leadership: Leadership::alone(),
         config,
         models: BTreeMap::new(),
@@ -193,7 +194,7 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
     let endpoints = model::endpoints(&variants);
     assert_eq!(endpoints.len(), variants.len() * REPLICAS);
     let reading = controller.replicas.gateways();
-    let mut views = model::views(&variants, &reading, &controller.replicas, now);
+    let mut views = model::views(&variants, &reading, &controller.replicas, None, now);
     lap("views");
     tell(&mut views, full, now);
     lap("(telling signals)");

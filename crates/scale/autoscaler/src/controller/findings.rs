@@ -7,17 +7,34 @@ use api::reasons;
 use capacity::{MetricsWord, Reason, VariantDecision};
 use collect::Availability;
 
+/// Reason: the API does not let it be watched, or does not answer.
+const CANNOT_WATCH: &str = "CannotWatch";
+
+/// Why what is known is old, where it is.
+#[derive(Debug, Default)]
+pub(super) struct Old {
+    pub(super) targets: Option<String>,
+    pub(super) pods: Option<String>,
+}
+
 /// What this pass says of one variant, in conditions.
 ///
-/// `trouble` is what is wrong with Prometheus, where nobody else tells.
+/// `trouble` is what is wrong with Prometheus, where nobody else tells, and
+/// `old` says why what is known of targets and of Pods is.
 pub(super) fn findings(
     variant: &Variant,
     decided: Option<&VariantDecision>,
     outcome: Option<&Acted>,
     trouble: Option<&Availability>,
+    old: &Old,
 ) -> Findings {
     let target = variant.target.as_ref();
     let resolved = match (&target, &variant.target_key) {
+        (Ok(_), Some(key)) if key.watched() == Some("deployments") && old.targets.is_some() => {
+            let why = old.targets.as_deref().unwrap_or_default();
+            let says = format!("{} existed; {why}", key.for_people());
+            Finding::unknown(reasons::TARGET_RESOLVED, CANNOT_WATCH, says)
+        }
         (Ok(_), Some(key)) => {
             let found = format!("{} exists", key.for_people());
             Finding::new(reasons::TARGET_RESOLVED, true, reasons::TARGET_FOUND, found)
@@ -37,7 +54,7 @@ pub(super) fn findings(
             conditions.extend(status::undecided(reasons::INVALID_CONFIGURATION, invalid));
         }
         (None, Some(invalid), Some(decided), _) => {
-            conditions.push(metrics(decided, trouble));
+            conditions.push(metrics(decided, trouble, old));
             conditions.push(Finding::new(
                 reasons::OPTIMIZATION_READY,
                 false,
@@ -46,7 +63,7 @@ pub(super) fn findings(
             ));
         }
         (None, None, Some(decided), _) => {
-            conditions.push(metrics(decided, trouble));
+            conditions.push(metrics(decided, trouble, old));
             conditions.push(optimization(decided, outcome));
         }
         (None, None, None, Err(why)) => conditions.extend(status::undecided(reasons::TARGET_NOT_FOUND, why)),
@@ -80,7 +97,11 @@ fn invalid(variant: &Variant, decided: bool) -> Option<String> {
     (!all.is_empty()).then(|| all.join("; "))
 }
 
-fn metrics(decided: &VariantDecision, trouble: Option<&Availability>) -> Finding {
+fn metrics(decided: &VariantDecision, trouble: Option<&Availability>, old: &Old) -> Finding {
+    if let Some(why) = &old.pods {
+        let message = format!("{why}; of those that were there {}", decided.metrics.says);
+        return Finding::new(reasons::METRICS_AVAILABLE, false, reasons::METRICS_STALE, message);
+    }
     if let Some(trouble) = trouble.filter(|_| decided.metrics.word != MetricsWord::Found) {
         let message = format!("{}; {}", trouble.message, decided.metrics.says);
         return Finding::new(reasons::METRICS_AVAILABLE, false, trouble.found.as_str(), message);

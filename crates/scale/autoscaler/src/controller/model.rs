@@ -28,11 +28,19 @@ pub(super) fn endpoints(variants: &[Variant]) -> Vec<Endpoint> {
     endpoints
 }
 
+/// Most replicas that are taken to be there though nobody sees them.
+const MOST_UNSEEN: usize = 1000;
+
 /// Groups variants by namespace and model, with all that is known of them.
+///
+/// `unseen` says why Pods cannot be seen, if they cannot. What was asked for
+/// and is not among those last seen may well serve then: it counts as ready
+/// and silent, so that nothing is taken away on half the facts.
 pub(super) fn views(
     variants: &[Variant],
     reading: &GatewayReading,
     sources: &ReplicaSources,
+    unseen: Option<&str>,
     now: Instant,
 ) -> BTreeMap<ModelKey, ModelView> {
     let mut demands: BTreeMap<ModelKey, (Signal<ModelDemand>, Vec<String>)> = BTreeMap::new();
@@ -59,11 +67,18 @@ pub(super) fn views(
             },
             variants: Vec::new(),
         });
-        let replicas = variant
+        let mut replicas: Vec<ReplicaView> = variant
             .pods
             .iter()
             .map(|pod| replica(variant, &settings.model, pod, sources, now))
             .collect();
+        if let Some(why) = unseen {
+            let wanted = target.wanted as usize;
+            for number in (replicas.len()..wanted).take(MOST_UNSEEN) {
+                let name = format!("{}, replica {}", variant.name, number + 1);
+                replicas.push(ReplicaView::unknown(name, ReplicaState::Ready, now, why));
+            }
+        }
         view.variants.push(VariantView {
             name: variant.name.clone(),
             accelerator: variant.accelerator.clone(),

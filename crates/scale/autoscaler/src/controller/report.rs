@@ -1,6 +1,6 @@
 //! Tells what came of a pass: status, Events, records, views.
 
-use super::findings::findings;
+use super::findings::{Old, findings};
 use super::tell::Moment;
 use super::{Acted, Controller, ModelKey, decision_of};
 use crate::handle::{Pass, Scaling};
@@ -45,6 +45,10 @@ impl Controller {
             self.written.clear();
         }
         let at = Moment { now, wall };
+        let old = Old {
+            targets: self.world.old_deployments(),
+            pods: self.world.old_pods(),
+        };
         let mut told: BTreeSet<&ModelKey> = BTreeSet::new();
         let mut scalings = Vec::new();
         let mut shown = Vec::with_capacity(variants.len());
@@ -53,7 +57,7 @@ impl Controller {
             let decided = found.map(|(_, _, decided)| decided);
             let outcome = acted.get(&variant.uid);
             let trouble = key_of(variant).and_then(|model| self.replicas.trouble(variant, model));
-            let findings = findings(variant, decided, outcome, trouble);
+            let findings = findings(variant, decided, outcome, trouble, &old);
             if let Some((key, decision, decided)) = found
                 && leads
                 && self.teller.decision(variant, decision, decided, outcome, at)

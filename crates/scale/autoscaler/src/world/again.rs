@@ -47,7 +47,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_while_it_fails_and_start_anew_afterwards() {
         let mut again = Again::default();
-        let mut millis = |pause: Option<Duration>| pause.unwrap_or_default().as_millis();
+        let millis = |pause: Option<Duration>| pause.unwrap_or_default().as_millis();
         let grown: Vec<u128> = (0..6).map(|_| millis(again.next())).collect();
         assert_eq!(grown, [500, 1000, 2000, 4000, 5000, 5000]);
         tokio::time::sleep(QUIET).await;

@@ -90,3 +90,31 @@ fn watches_that_break_all_the_time_lose_nothing() {
         assert!((3..=8).contains(&last.wanted.unwrap()), "{history}");
     }
 }
+
+#[test]
+fn pods_that_may_not_be_watched_any_more() {
+    for seed in seeds("no right to Pods", SEEDS) {
+        let (mut begin, mut end) = (0, 0);
+        let history = play(seed, Setup::default(), async |world| {
+            world.pass(120.0).await;
+            begin = world.at();
+            world.scalers[0].line.set(Way::NoPods);
+            world.scalers[0].line.cut_watches();
+            world.load(14.0);
+            world.pass(150.0).await;
+            end = world.at();
+            world.scalers[0].line.set(Way::Fine);
+            world.pass(180.0).await;
+        });
+        history
+            .sound()
+            .within(ALWAYS, 1..=8)
+            .turns(ALWAYS, 10)
+            .never_fewer(begin + 2..=end)
+            .says(begin + 25..=end, METRICS, &["MetricsStale"])
+            .tells(begin + 25..=end, METRICS, &["pods is forbidden"])
+            .says(end + 10..=u64::MAX, METRICS, &["MetricsFound", "MetricsMissing"]);
+        let last = history.moments.last().unwrap();
+        assert!((3..=8).contains(&last.wanted.unwrap()), "{history}");
+    }
+}

@@ -159,7 +159,7 @@ impl History {
                 target.reason == "TargetFound",
                 "{target:?} at {at}: {self}"
             );
-            if target.status != "True" {
+            if target.status == "False" {
                 let ready = moment.says("OptimizationReady");
                 assert_ne!(ready.status, "True", "{target:?} and {ready:?} at {at}: {self}");
             }

@@ -29,6 +29,8 @@ pub(crate) enum Way {
     Failing,
     /// Every attempt to scale is answered with 409.
     Conflicting,
+    /// Nobody may look at Pods.
+    NoPods,
     /// Nothing gets through; what was asked is delivered when the line is better.
     Frozen,
 }
@@ -108,12 +110,15 @@ impl Line {
         let mut way = self.0.way.subscribe();
         let _ = way.wait_for(|way| *way != Way::Frozen).await;
         let way = *way.borrow();
+        if way == Way::NoPods && head.uri.path().ends_with("/pods") {
+            return Ok(refused(403, "Forbidden", "pods is forbidden: no right to list"));
+        }
         let writes = head.method != Method::GET;
         let chosen = match way {
             Way::Flaky => self.0.chance.lock().below(8),
             Way::Failing => 0,
             Way::Conflicting if head.uri.path().ends_with("/scale") => 2,
-            Way::Conflicting | Way::Fine | Way::Frozen => 7,
+            Way::Conflicting | Way::NoPods | Way::Fine | Way::Frozen => 7,
         };
         match chosen {
             0 => return Ok(refused(500, "InternalError", "etcdserver: request timed out")),
