@@ -154,3 +154,126 @@ fn key_of(variant: &Variant, model: &str) -> TrackedModel {
         model: model.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use units::{Instant, Signal, Source};
+    use wire::signals::GatewaySignals;
+
+    /// A source of somebody else's.
+    #[derive(Debug)]
+    struct Theirs(Found);
+
+    impl MetricsSource for Theirs {
+        fn track(&self, _: &TrackedModels) {}
+
+        fn availability(&self, _: &TrackedModel) -> Availability {
+            Availability::new(self.0, "theirs: so it is")
+        }
+
+        fn model_metrics(&self, _: &TrackedModel) -> ModelSignals {
+            ModelSignals {
+                arrival_rate: Signal::observed(7.0, Instant::from_secs(1), Source::Prometheus),
+                ..ModelSignals::unknown(Instant::ZERO, "not told")
+            }
+        }
+
+        fn replica_metrics(&self, _: &TrackedModel) -> BTreeMap<String, ReplicaSignals> {
+            let signals = ReplicaSignals {
+                kv: Signal::observed(0.5, Instant::from_secs(1), Source::Prometheus),
+                ..ReplicaSignals::unknown(Instant::ZERO, "not told")
+            };
+            [("n/a".to_owned(), signals)].into()
+        }
+
+        fn health(&self) -> SourceHealth {
+            SourceHealth::default()
+        }
+    }
+
+    fn registry(found: Found) -> Registry {
+        let mut registry = Registry::default();
+        let make = move |_: &Settings| -> Result<Arc<dyn MetricsSource>, SourceError> { Ok(Arc::new(Theirs(found))) };
+        registry.register("theirs", make).unwrap();
+        registry
+    }
+
+    fn start(registry: &Registry, names: &[&str], gateway: GatewaySource) -> Result<ReplicaSources, SourceError> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let wanted = Wanted {
+            registry,
+            names: &names,
+            scrape: Some(ScrapeConfig::default()),
+            prometheus: None,
+            gateway,
+        };
+        ReplicaSources::start(wanted, Clock::start(), &CancellationToken::new())
+    }
+
+    fn in_process() -> GatewaySource {
+        GatewaySource::InProcess(Arc::new(GatewaySignals::default))
+    }
+
+    fn key() -> TrackedModel {
+        TrackedModel {
+            namespace: "n".to_owned(),
+            model: "m".to_owned(),
+        }
+    }
+
+    async fn heard(sources: &mut ReplicaSources) -> &Heard {
+        sources.track(vec![Endpoint {
+            pod: "n/a".to_owned(),
+            address: "127.0.0.1".to_owned(),
+            port: 9,
+            model: Some("m".to_owned()),
+        }]);
+        sources.refresh().await;
+        sources.read();
+        &sources.heard[&key()]
+    }
+
+    #[tokio::test]
+    async fn what_is_configured_is_asked_unless_somebody_names_others() {
+        let registry = registry(Found::MetricsFound);
+        let asked = |sources: &ReplicaSources| sources.health().into_keys().collect::<Vec<_>>();
+        let usual = start(&registry, &[], in_process()).unwrap();
+        assert_eq!(asked(&usual), ["gateway", "replica"]);
+        assert!(usual.gateways().configured());
+        let named = start(&registry, &["theirs", "replica"], in_process()).unwrap();
+        assert_eq!(asked(&named), ["replica", "theirs"]);
+        assert!(!named.gateways().configured(), "who is not named is not asked");
+        let error = start(&registry, &["thiers"], in_process()).unwrap_err().to_string();
+        assert!(error.contains("one of gateway, prometheus, replica, theirs"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_source_of_somebody_else_tells_a_pass_as_ours_do() {
+        let registry = registry(Found::MetricsFound);
+        let mut sources = start(&registry, &["replica", "theirs"], GatewaySource::None).unwrap();
+        let heard = heard(&mut sources).await;
+        assert_eq!(heard.replicas["n/a"].kv.last().map(|seen| seen.value), Some(0.5));
+        assert_eq!(heard.model.arrival_rate.last().map(|seen| seen.value), Some(7.0));
+        assert_eq!(heard.trouble, None);
+        sources.track(Vec::new());
+        sources.read();
+        assert!(sources.heard.is_empty(), "who is gone is forgotten");
+    }
+
+    #[tokio::test]
+    async fn trouble_is_what_all_that_tell_of_replicas_lack() {
+        let lacks = registry(Found::PrometheusError);
+        let mut both = start(&lacks, &["replica", "theirs", "gateway"], in_process()).unwrap();
+        let trouble = heard(&mut both).await.trouble.clone().unwrap();
+        assert_eq!(trouble.found, Found::PrometheusError);
+        assert!(
+            trouble.message.contains("replica: ") && trouble.message.contains("theirs: so it is"),
+            "{trouble:?}"
+        );
+        assert!(!trouble.message.contains("gateway"), "{trouble:?}");
+        let mut pods = start(&lacks, &["replica"], GatewaySource::None).unwrap();
+        assert_eq!(heard(&mut pods).await.trouble, None, "each Pod tells for itself");
+    }
+}

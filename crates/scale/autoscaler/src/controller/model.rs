@@ -4,9 +4,13 @@ use super::ModelKey;
 use crate::replica_sources::ReplicaSources;
 use crate::survey::{PodFacts, Variant};
 use capacity::{Demand, GatewayView, ModelView, Percentiles, ReplicaState, ReplicaView, Slo, VariantView};
-use collect::{Endpoint, GatewayReading, ModelDemand};
+use collect::{Endpoint, GatewayReading, ModelDemand, ModelSignals};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use units::{Instant, Signal, Source};
+
+/// Arrivals that replicas told longer ago stand in for nobody's.
+const ARRIVALS_FRESH: Duration = Duration::from_secs(5);
 
 /// Every replica that can be asked for its metrics.
 pub(super) fn endpoints(variants: &[Variant]) -> Vec<Endpoint> {
@@ -58,8 +62,9 @@ pub(super) fn views(
             namespace: variant.namespace.clone(),
             slo: slo(variant),
             gateway: if reading.configured() {
+                let told = sources.model(variant, &settings.model);
                 GatewayView::Present {
-                    demand: in_words_of_capacity(demand),
+                    demand: in_words_of_capacity(demand, told.and_then(|told| arrivals(told, now))),
                     silent: silent.clone(),
                 }
             } else {
@@ -107,7 +112,16 @@ const fn percentiles((p50_ms, p99_ms): (f64, f64)) -> Percentiles {
     Percentiles { p50_ms, p99_ms }
 }
 
-fn in_words_of_capacity(demand: &Signal<ModelDemand>) -> Signal<Demand> {
+/// What the replicas' own counters say arrives, if all of them tell it and lately.
+fn arrivals(told: &ModelSignals, now: Instant) -> Option<f64> {
+    let complete = told.silent.is_empty();
+    let seen = told.arrival_rate.fresh(now, ARRIVALS_FRESH).filter(|_| complete)?;
+    Some(seen.value)
+}
+
+/// `arrivals` stands in where gateways do not know how many requests arrive,
+/// as those that have just started do not.
+fn in_words_of_capacity(demand: &Signal<ModelDemand>, arrivals: Option<f64>) -> Signal<Demand> {
     match demand {
         Signal::Missing { since, why } => Signal::missing(*since, why.clone()),
         Signal::Observed(seen) => {
@@ -117,7 +131,7 @@ fn in_words_of_capacity(demand: &Signal<ModelDemand>) -> Signal<Demand> {
                 queued: demand.queued,
                 oldest_wait: demand.oldest_wait,
                 in_flight: demand.in_flight,
-                arrival_rate: demand.arrival_rate,
+                arrival_rate: demand.arrival_rate.or(arrivals),
                 completion_rate: demand.completion_rate,
                 ttft: demand.ttft_ms.map(percentiles),
                 itl: demand.itl_ms.map(percentiles),
@@ -165,4 +179,37 @@ fn not_asked(view: ReplicaView, now: Instant) -> ReplicaView {
     let slots = view.slots;
     let unknown = ReplicaView::unknown(view.name, view.state, now, "not asked: the Pod has no address");
     ReplicaView { slots, ..unknown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_stand_in_for_a_gateway_that_does_not_know_the_arrivals_yet() {
+        let now = Instant::from_secs(100);
+        let seen = |at: u64| Signal::observed(4.0, Instant::from_secs(at), Source::Replica);
+        let told = |at, silent: &[&str]| ModelSignals {
+            arrival_rate: seen(at),
+            silent: silent.iter().map(|pod| (*pod).to_owned()).collect(),
+            ..ModelSignals::unknown(now, "not told")
+        };
+        assert_eq!(arrivals(&told(98, &[]), now), Some(4.0));
+        assert_eq!(arrivals(&told(90, &[]), now), None, "too old");
+        assert_eq!(arrivals(&told(98, &["n/a"]), now), None, "not all tell");
+        for (known, expected) in [(None, Some(4.0)), (Some(9.0), Some(9.0))] {
+            let demand = ModelDemand {
+                arrival_rate: known,
+                ..ModelDemand::default()
+            };
+            let demand = in_words_of_capacity(&Signal::observed(demand, now, Source::Gateway), Some(4.0));
+            assert_eq!(demand.last().map(|seen| seen.value.arrival_rate), Some(expected));
+        }
+        let unknown = in_words_of_capacity(&Signal::missing(now, "refused"), Some(4.0));
+        assert_eq!(
+            unknown.last(),
+            None,
+            "a gateway that does not tell is not asked for less"
+        );
+    }
 }

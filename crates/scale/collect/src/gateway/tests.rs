@@ -1,4 +1,5 @@
 use super::*;
+use crate::{Found, MetricsSource, TrackedModel, by_model};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use wire::signals::EndpointSignals;
 
@@ -184,4 +185,109 @@ async fn a_gateway_in_process_is_asked_at_every_reading() {
     }
     let none = GatewayReader::start(GatewaySource::None, clock, &Arc::default(), &stop);
     assert!(!none.read().configured());
+}
+
+fn key(model: &str) -> TrackedModel {
+    TrackedModel {
+        namespace: "n".to_owned(),
+        model: model.to_owned(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_a_source_it_tells_arrivals_lengths_and_its_ledger() {
+    let clock = Clock::start_at(Duration::from_secs(5_000_000));
+    let ask = move || {
+        let second = clock.wall().as_secs() % 1_000_000;
+        let endpoint = |pod: &str, slots| EndpointSignals {
+            pod: pod.to_owned(),
+            in_flight: 3,
+            slots,
+            ..EndpointSignals::default()
+        };
+        let mut pool = PoolSignals {
+            completed: 2 * second,
+            prompt_tokens: 200 * second,
+            output_tokens: 40 * second,
+            endpoints: [
+                ("10.0.0.1:8000".to_owned(), endpoint("elsewhere", 16)),
+                ("[fd00::2]:8000".to_owned(), endpoint("elsewhere", 0)),
+                ("10.0.0.9:8000".to_owned(), endpoint("c", 8)),
+            ]
+            .into(),
+            ..pool(5 * second, 0)
+        };
+        pool.ttft_ms.record(50.0);
+        signals(1, &[("n/p", pool)])
+    };
+    let stop = CancellationToken::new();
+    let reader = GatewayReader::start(GatewaySource::InProcess(Arc::new(ask)), clock, &stop);
+    let endpoint = |pod: &str, address: &str| crate::Endpoint {
+        pod: format!("n/{pod}"),
+        address: address.to_owned(),
+        port: 8000,
+        model: Some("m".to_owned()),
+    };
+    reader.track(&by_model([
+        endpoint("a", "10.0.0.1"),
+        endpoint("b", "fd00::2"),
+        endpoint("c", "10.0.0.3"),
+        endpoint("d", "10.0.0.4"),
+    ]));
+    assert_eq!(
+        reader.availability(&key("m")).found,
+        Found::MetricsMissing,
+        "not asked yet"
+    );
+    for _ in 0..4 {
+        reader.refresh().await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(reader.availability(&key("m")).found, Found::MetricsFound);
+    let model = reader.model_metrics(&key("m"));
+    let values = [&model.arrival_rate, &model.prompt_tokens, &model.answer_tokens];
+    assert_eq!(
+        values.map(|signal| signal.last().map(|seen| seen.value)),
+        [Some(5.0), Some(100.0), Some(20.0)]
+    );
+    let replicas = reader.replica_metrics(&key("m"));
+    let of = |pod: &str| {
+        let value = |signal: &Signal<f64>| signal.last().map(|seen| seen.value);
+        (value(&replicas[pod].in_flight), value(&replicas[pod].slots))
+    };
+    assert_eq!(of("n/a"), (Some(3.0), Some(16.0)), "by its address");
+    assert_eq!(of("n/b"), (Some(3.0), None), "slots of nobody are no slots");
+    assert_eq!(of("n/c"), (Some(3.0), Some(8.0)), "by its name");
+    assert_eq!(of("n/d"), (None, None));
+    assert_eq!(replicas["n/a"].kv.last(), None);
+    assert!(reader.replica_metrics(&key("other")).is_empty());
+    let said = reader.availability(&key("other"));
+    assert!(said.message.contains("does an InferencePool name it?"), "{said:?}");
+    tokio::time::advance(Duration::from_secs(6)).await;
+    let said = reader.availability(&key("m"));
+    assert_eq!(said.found, Found::MetricsStale, "{said:?}");
+    assert!(said.message.contains("is it running and reachable?"), "{said:?}");
+    assert_eq!((reader.health().asked, reader.health().up), (4, Some(true)));
+}
+
+#[test]
+fn means_are_of_what_was_seen_lately() {
+    let with = |completed: u64, tokens: u64| {
+        let mut pool = PoolSignals {
+            completed,
+            prompt_tokens: 100 * tokens,
+            output_tokens: 20 * tokens,
+            ..pool(completed, 0)
+        };
+        (0..completed).for_each(|_| pool.ttft_ms.record(50.0));
+        pool
+    };
+    let seen = [
+        (100, signals(1, &[("n/p", with(10, 10))])),
+        (104, signals(1, &[("n/p", with(18, 26))])),
+    ];
+    let (demand, _) = reading(vec![instance("a", &seen)]).demand("n", "m", NOW);
+    let demand = &demand.last().unwrap().value;
+    assert_eq!(demand.mean_tokens, Some((200.0, 40.0)));
+    assert_eq!((demand.mean_ttft_ms, demand.mean_itl_ms), (Some(50.0), None));
 }
