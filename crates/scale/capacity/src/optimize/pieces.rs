@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn a_pod_fits_on_one_node_or_not() {
         // Nodes, GPUs of a Pod, Pods; how many fit, and what is left.
-        let cases: [(&[u64], u64, u64, u64, &[u64]); 7] = [
+        type Case<'a> = (&'a [u64], u64, u64, u64, &'a [u64]);
+        let cases: [Case<'_>; 7] = [
             (&[4, 4, 4, 4], 8, 1, 0, &[4, 4, 4, 4]),
             (&[4, 8], 8, 3, 1, &[4]),
             (&[4, 8], 4, 1, 1, &[8]),

@@ -310,7 +310,7 @@ fn free_gpus_in_pieces_too_small_make_no_replica() {
         (&[4, 4, 4, 4], &[big(0)], &[0]),
         (&[4, 8, 4, 8], &[big(0)], &[2]),
         (&[4, 4, 8], &[small.clone(), big(0)], &[2, 1]),
-        (&[8, 1, 2], &[small.clone(), big(0)], &[1, 1]),
+        (&[8, 1, 2], &[small, big(0)], &[1, 1]),
         // Two Pods of four each.
         (&[4, 4, 4, 4], &[big(4)], &[2]),
     ];
