@@ -3,7 +3,10 @@
 //! Nodes that take no Pods (cordoned, not ready, not selected) count for
 //! nothing, with whatever their Pods hold. On the others every Pod counts that
 //! has a node and has not ended, whoever made it and even while it terminates.
+//! Free GPUs are kept apart by node, for a Pod runs on one. What Pods of others
+//! that wait for a node ask for is as good as taken.
 
+use crate::survey::Variant;
 use crate::world::{Health, Watched, World, keep_slim, slim};
 use crate::{accelerator, selector};
 use capacity::optimize::inventory::{Inventory, Stock, VENDORS, pod_gpus};
@@ -12,13 +15,16 @@ use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use units::Instant;
+use waiting::Waiting;
+
+mod waiting;
 
 /// What GPUs are called whose node names no product.
 const UNNAMED: &str = "unknown";
@@ -63,7 +69,7 @@ pub struct GpuRecord {
     pub total: u64,
     /// Those that Pods hold.
     pub used: u64,
-    /// Those that nobody holds.
+    /// Those that nobody holds or waits for.
     pub free: u64,
 }
 
@@ -74,11 +80,19 @@ pub(crate) struct Counter {
     nodes: NodeSelector,
     /// Pods of all namespaces, where only those of one are watched otherwise.
     all_pods: Option<(Store<Pod>, Health)>,
-    counted: Option<([u64; 2], BTreeMap<String, Stock>)>,
+    counted: Option<Counted>,
     doubts: Doubts,
     seen: Option<Instant>,
     /// Whether people were told that nobody knows.
     told: bool,
+}
+
+/// What was counted, and at which changes of nodes and Pods.
+#[derive(Debug)]
+struct Counted {
+    at: [u64; 2],
+    stocks: BTreeMap<String, Stock>,
+    waiting: Vec<Waiting>,
 }
 
 impl fmt::Debug for Counter {
@@ -114,8 +128,9 @@ impl Counter {
         }
     }
 
-    /// The GPUs there are now.
-    pub(crate) fn count(&mut self, world: &World, now: Instant) -> Inventory {
+    /// The GPUs there are now. Pods of these variants that wait for a node
+    /// count for nothing here: their replicas are promised theirs.
+    pub(crate) fn count(&mut self, world: &World, variants: &[Variant], now: Instant) -> Inventory {
         let (pods, pods_watch) = match &self.all_pods {
             Some((pods, health)) => (pods, health.look()),
             None if world.all_pods => (&world.pods, world.pods_watch.look()),
@@ -139,13 +154,30 @@ impl Counter {
         }
         self.seen = Some(now);
         let changes = [watches[0].changes, watches[1].changes];
+        if self.counted.as_ref().is_none_or(|counted| counted.at != changes) {
+            let pods = pods.state();
+            self.counted = Some(Counted {
+                at: changes,
+                stocks: stocks(&world.nodes.state(), &pods, &self.nodes),
+                waiting: waiting::waiting(&pods),
+            });
+        }
         match &self.counted {
-            Some((at, stocks)) if *at == changes => Inventory::Known(stocks.clone()),
-            _ => {
-                let stocks = stocks(&world.nodes.state(), &pods.state(), &self.nodes);
-                self.counted = Some((changes, stocks.clone()));
-                Inventory::Known(stocks)
+            Some(counted) if counted.waiting.is_empty() => Inventory::Known(counted.stocks.clone()),
+            Some(counted) => {
+                let decided = variants.iter().filter(|variant| variant.decidable().is_some());
+                let ours: BTreeSet<(&str, &str)> = decided
+                    .flat_map(|variant| {
+                        variant
+                            .pods
+                            .iter()
+                            .map(|pod| (variant.namespace.as_str(), pod.name.as_str()))
+                    })
+                    .collect();
+                let ours = |namespace: &str, name: &str| ours.contains(&(namespace, name));
+                Inventory::Known(waiting::take(counted.stocks.clone(), &counted.waiting, ours))
             }
+            None => Inventory::Known(BTreeMap::new()),
         }
     }
 
@@ -250,11 +282,8 @@ fn stocks(nodes: &[Arc<Node>], pods: &[Arc<Pod>], only: &NodeSelector) -> BTreeM
             continue;
         }
         let name = accelerator::of_labels(node.labels()).unwrap_or_else(|| UNNAMED.to_owned());
-        let stock = stocks.entry(name).or_default();
-        stock.limit = stock.limit.saturating_add(gpus);
-        // More held than there is takes nothing from another node.
-        let used = held.get(node.name_any().as_str()).copied().unwrap_or(0).min(gpus);
-        stock.used = stock.used.saturating_add(used);
+        let used = held.get(node.name_any().as_str()).copied().unwrap_or(0);
+        stocks.entry(name).or_default().add_node(gpus, used);
     }
     stocks
 }
@@ -326,7 +355,11 @@ fn only_gpus(pod: &mut Pod) {
         };
         containers.iter().map(of).collect()
     };
+    // One that waits for a node may say which.
+    let waits = spec.node_name.is_none();
     *spec = PodSpec {
+        affinity: spec.affinity.take().filter(|_| waits),
+        node_selector: spec.node_selector.take().filter(|_| waits),
         node_name: spec.node_name.take(),
         containers: bare(&spec.containers),
         init_containers: spec.init_containers.as_deref().map(bare),

@@ -2,19 +2,19 @@
 //!
 //! One step after all decisions of a pass: every rise becomes a claim in GPUs.
 //! Minimums and first replicas of models that sleep come first, then service
-//! classes by priority; within a priority [`limit`] shares fairly, after those
+//! classes by priority; within a priority [`limit`](crate::optimize::gpus::limit) shares fairly, after those
 //! have stepped back who are served elsewhere for little more while others have
 //! no choice. What a variant cannot have goes to the next cheapest variant of
 //! its model that can have it. A decision that was cut says so, by its reason
 //! and its sentence.
 //!
 //! GPUs that scale-downs of the same pass will free are not free yet: their
-//! Pods still hold them. Replicas that were asked for and have no Pod yet are
+//! Pods still hold them. A Pod must fit on one node. Replicas that were asked for and have no Pod yet are
 //! promised, and their GPUs not free any more. Nothing that runs, or that is
 //! merely replaced, is taken away; and nothing is remembered, so the next pass
 //! asks again.
 
-use crate::optimize::gpus::{Claim, Fail, Quotas, limit};
+use crate::optimize::gpus::{Claim, Fail, Quotas, pods, settle};
 use crate::optimize::inventory::{Inventory, Stock};
 use crate::saturation::Mode;
 use crate::{Decision, Reason};
@@ -33,6 +33,8 @@ pub struct Terms {
     pub accelerator: Option<String>,
     /// GPUs of one replica; with 0 nothing limits it.
     pub gpus_per_replica: u32,
+    /// GPUs of one of its Pods, which must be on one node; 0: it is one Pod.
+    pub gpus_per_pod: u32,
     /// Replicas whose GPUs the inventory counts as used.
     pub held: u32,
     /// Least replicas.
@@ -207,6 +209,7 @@ impl<'a> Table<'a> {
                     variant: decided.name.clone(),
                     accelerator: terms.accelerator.clone().filter(|_| !seat.boundless),
                     gpus_per_replica: terms.gpus_per_replica,
+                    gpus_per_pod: terms.gpus_per_pod,
                     current: decided.from,
                     target: decided.from,
                     min: 0,
@@ -240,9 +243,12 @@ impl<'a> Table<'a> {
 
     /// Takes the GPUs of replicas that are asked for and hold none yet.
     fn promise(&mut self, terms: &Terms, wanted: u32) {
-        let gpus = u64::from(wanted.saturating_sub(terms.held)) * u64::from(terms.gpus_per_replica);
-        if let Some(stock) = terms.accelerator.as_deref().and_then(|name| self.stock_of(name)) {
-            stock.used = stock.used.saturating_add(gpus);
+        let more = u64::from(wanted.saturating_sub(terms.held));
+        let name = terms.accelerator.as_deref().filter(|_| terms.gpus_per_replica > 0);
+        if let Some(stock) = name.and_then(|name| self.stock_of(name)) {
+            // Those that fit nowhere will wait, and stand in nobody's way.
+            let (pod, each) = pods(terms.gpus_per_replica, terms.gpus_per_pod);
+            stock.pieces.take(pod, more.saturating_mul(each));
         }
     }
 
@@ -363,16 +369,23 @@ impl<'a> Table<'a> {
             } else {
                 (&anything, Fail::Open)
             };
-            let grants = limit(&self.claims, inventory, self.quotas, fail, Mode::Guarded);
+            let (grants, mut left) = settle(&self.claims, inventory, self.quotas, fail, Mode::Guarded);
+            if let (true, Inventory::Known(stocks)) = (by_gpus, &mut self.stock) {
+                for (name, stock) in stocks {
+                    if let Some(pieces) = left.remove(name) {
+                        stock.pieces = pieces;
+                    }
+                }
+            }
             for at in asked {
                 let claim = &mut self.claims[at];
                 let more = grants[at].replicas.saturating_sub(claim.current);
-                let gpus = u64::from(more) * u64::from(claim.gpus_per_replica);
                 claim.current += more;
                 claim.target = claim.current;
-                let name = claim.accelerator.clone();
+                let (pod, each) = pods(claim.gpus_per_replica, claim.gpus_per_pod);
+                let name = claim.accelerator.clone().filter(|_| !by_gpus);
                 if let Some(stock) = name.and_then(|name| self.stock_of(&name)) {
-                    stock.used = stock.used.saturating_add(gpus);
+                    stock.pieces.take(pod, u64::from(more).saturating_mul(each));
                 }
             }
         }

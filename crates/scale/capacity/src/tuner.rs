@@ -23,20 +23,20 @@
 //!   fast as it shows they are;
 //! - requests without a prompt can be learnt from.
 
+mod anchor;
 mod matrix;
 #[cfg(test)]
 mod tests;
 
 use crate::queueing::{Averaging, Performance, QueueModel, Replica, ServiceTime, Workload};
 use crate::saturation::Mode;
+use anchor::Anchor;
 use matrix::{M3, V3, add, congruence, gain_of, identity_minus, inverse2, multiply, symmetric};
 
 /// Ninety-seven and a half percent of chi-square with two degrees of freedom.
 pub const NIS_GATE: f64 = 7.378;
 /// Step of the numeric derivative, as a share of the parameter.
 const DERIVATIVE_STEP: f64 = 0.01;
-/// Figures that differ by at most this share do so by chance.
-const ALIKE: f64 = 0.15;
 /// A step leaves at least this share of a parameter.
 const KEEP_SHARE: f64 = 0.1;
 /// Places in the queue per place in the batch.
@@ -156,32 +156,6 @@ pub struct Tuner {
     rejected: u32,
     /// Where the model was made linear last.
     about: Option<Anchor>,
-}
-
-/// A load and parameters, and the derivative of what is seen by each parameter
-/// there. It stays while loads and parameters differ from it only as they do by
-/// chance: the direction that one load does not show is then always the same,
-/// and nothing creeps along it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Anchor {
-    /// Rate, prompts, answers and batch.
-    load: [f64; 4],
-    state: V3,
-    slope: [[f64; 3]; 2],
-}
-
-impl Anchor {
-    fn holds(&self, load: [f64; 4], state: V3) -> bool {
-        self.load.iter().zip(load).all(|(a, b)| alike(*a, b)) && self.near(state)
-    }
-
-    fn near(&self, state: V3) -> bool {
-        self.state.iter().zip(state).all(|(a, b)| alike(*a, b))
-    }
-}
-
-fn alike(a: f64, b: f64) -> bool {
-    (a - b).abs() <= ALIKE * a.max(b)
 }
 
 impl Tuner {

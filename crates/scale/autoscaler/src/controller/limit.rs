@@ -39,7 +39,7 @@ impl Controller {
         if limited.values().any(|limited| *limited) {
             self.gpus.look_everywhere(&self.world);
         }
-        let inventory = self.gpus.count(&self.world, now);
+        let inventory = self.gpus.count(&self.world, variants, now);
         let record = self.gpus.record(&inventory);
         let bound = limits.max_step_up.is_some() || limits.quotas != Default::default();
         if !bound && !limited.values().any(|limited| *limited) {
@@ -107,9 +107,15 @@ fn terms(variant: &Variant, seen: &VariantView, inventory: &Inventory) -> Terms 
         .or_else(counted)
         .unwrap_or(1);
     let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    // Without a template a replica may be several Pods, each on a node.
+    let pod = match target.and_then(|target| target.gpus) {
+        Some(_) => each,
+        None => variant.pods.iter().map(|pod| pod.gpus).max().unwrap_or(0).min(each),
+    };
     Terms {
         accelerator: known_as(inventory, variant.accelerator.as_deref()),
         gpus_per_replica: small(each),
+        gpus_per_pod: small(pod),
         held: small(held / each.max(1)),
         min: seen.min,
         max: seen.max,

@@ -58,17 +58,56 @@ fn what_pods_hold_is_not_free_whoever_made_them() {
         pod(Some("cordoned"), "Running", &[3], &[]),
         pod(Some("gone"), "Running", &[3], &[]),
     ];
-    let stock = |limit, used| Stock { limit, used };
+    let stock = |nodes: &[(u64, u64)]| {
+        let mut stock = Stock::default();
+        nodes.iter().for_each(|(limit, used)| stock.add_node(*limit, *used));
+        stock
+    };
     let all = stocks(&nodes, &pods, &NodeSelector::default());
     let expected = [
-        ("L4", stock(16, 7 + 8)),
-        ("MI300X", stock(4, 0)),
-        (UNNAMED, stock(1, 0)),
+        ("L4", stock(&[(8, 7), (8, 8)])),
+        ("MI300X", stock(&[(4, 0)])),
+        (UNNAMED, stock(&[(1, 0)])),
     ];
     assert_eq!(all, expected.map(|(name, stock)| (name.to_owned(), stock)).into());
     let zone = stocks(&nodes, &pods, &"zone=a".parse().unwrap());
-    assert_eq!(zone, [("L4".to_owned(), stock(8, 7))].into());
+    assert_eq!(zone, [("L4".to_owned(), stock(&[(8, 7)]))].into());
     assert!("zone in (a".parse::<NodeSelector>().is_err());
+}
+
+#[test]
+fn pods_of_others_that_wait_for_a_node_take_what_they_fit_on() {
+    let eight = json!({"nvidia.com/gpu": "8"});
+    let nodes = [
+        node("one", &l4(), &eight, "True", false),
+        node("two", &l4(), &eight, "True", false),
+    ];
+    let waits = |name: &str, gpus: u64, selector: Value| {
+        let mut pod = Pod::clone(&pod(None, "Pending", &[gpus], &[]));
+        pod.metadata.deletion_timestamp = None;
+        pod.metadata.name = Some(name.to_owned());
+        pod.spec.as_mut().unwrap().node_selector = serde_json::from_value(selector).unwrap();
+        only_gpus(&mut pod);
+        Arc::new(pod)
+    };
+    let l4 = || json!({"nvidia.com/gpu.product": "NVIDIA-L4"});
+    let h100 = json!({"nvidia.com/gpu.product": "NVIDIA-H100-SXM5-80GB"});
+    // Those that wait; GPUs still free, and how many replicas of eight fit.
+    let cases = [
+        (vec![waits("a", 2, l4())], 14, 1),
+        (vec![waits("a", 2, json!({})), waits("b", 2, l4())], 12, 1),
+        (vec![waits("ours", 8, l4())], 16, 2),
+        (vec![waits("elsewhere", 8, h100)], 16, 2),
+        (vec![waits("too-large", 9, l4()), waits("b", 8, l4())], 8, 1),
+        (vec![pod(None, "Pending", &[8], &[])], 16, 2),
+    ];
+    for (pods, free, fit) in cases {
+        let counted = stocks(&nodes, &pods, &NodeSelector::default());
+        let left = waiting::take(counted, &waiting::waiting(&pods), |_, name| name == "ours");
+        let left = &left["L4"];
+        assert_eq!((left.free(), left.pieces.fits(8)), (free, fit), "{pods:?}");
+        assert_eq!(left.waiting, 16 - free);
+    }
 }
 
 #[test]

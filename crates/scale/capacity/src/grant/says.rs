@@ -1,8 +1,9 @@
 //! Writes into each decision what it got, and why not more.
 
 use super::{Cut, Seat, Supply, Table, Wish};
-use crate::optimize::gpus::Fail;
-use crate::optimize::inventory::Inventory;
+use crate::optimize::gpus::{Fail, pods};
+use crate::optimize::inventory::{Inventory, Stock};
+use crate::optimize::pieces::Pieces;
 use crate::{Decision, Reason, words};
 
 /// Writes what was granted into every decision; lists who was cut.
@@ -155,7 +156,8 @@ fn why(at: usize, table: &Table<'_>, supply: &Supply<'_>) -> (Option<Reason>, St
         Inventory::Known(stocks) if by_gpus => match stocks.get(accelerator) {
             None => (Reason::LimitedByGpus, format!("no node has {accelerator}")),
             Some(stock) => {
-                let reason = if stock.free() < size {
+                let (pod, each) = pods(claim.gpus_per_replica, claim.gpus_per_pod);
+                let reason = if stock.pieces.fits(pod) < each {
                     Reason::LimitedByGpus
                 } else {
                     Reason::LimitedByQuota
@@ -180,18 +182,46 @@ fn why(at: usize, table: &Table<'_>, supply: &Supply<'_>) -> (Option<Reason>, St
     (Some(reason), why)
 }
 
-/// `4 L4 free, 3 of them granted to others`.
+/// `16 H100 free, in pieces of 4, 3 of them granted to others`.
 fn free_words(at: usize, seat: &Seat, table: &Table<'_>, accelerator: &str) -> String {
     let free = table.free.get(accelerator).copied().unwrap_or(0);
     let left = match &table.stock {
-        Inventory::Known(stocks) => stocks.get(accelerator).map_or(0, |stock| stock.free()),
+        Inventory::Known(stocks) => stocks.get(accelerator).map_or(0, Stock::free),
         Inventory::Unknown { .. } => 0,
     };
     let claim = &table.claims[at];
+    let size = u64::from(claim.gpus_per_replica.max(1));
+    // What is left would do, and does not fit.
+    let pieces = table.pieces_left(accelerator).filter(|pieces| pieces.gpus() >= size);
+    let pieces = pieces
+        .and_then(Pieces::words)
+        .map(|words| format!(", {words}"))
+        .unwrap_or_default();
+    let waiting = match table.waiting(accelerator) {
+        0 => String::new(),
+        gpus => format!(", beside {gpus} that other Pods wait for"),
+    };
     let own = u64::from(claim.current.saturating_sub(seat.from)) * u64::from(claim.gpus_per_replica);
     match free.saturating_sub(left).saturating_sub(own) {
-        0 => format!("{free} {accelerator} free"),
-        others => format!("{free} {accelerator} free, {others} of them granted to others"),
+        0 => format!("{free} {accelerator} free{pieces}{waiting}"),
+        others => format!("{free} {accelerator} free{pieces}{waiting}, {others} of them granted to others"),
+    }
+}
+
+impl Table<'_> {
+    fn stock_left(&self, accelerator: &str) -> Option<&Stock> {
+        match &self.stock {
+            Inventory::Known(stocks) => stocks.get(accelerator),
+            Inventory::Unknown { .. } => None,
+        }
+    }
+
+    fn pieces_left(&self, accelerator: &str) -> Option<&Pieces> {
+        self.stock_left(accelerator).map(|stock| &stock.pieces)
+    }
+
+    fn waiting(&self, accelerator: &str) -> u64 {
+        self.stock_left(accelerator).map_or(0, |stock| stock.waiting)
     }
 }
 

@@ -34,6 +34,7 @@ fn decision(model: &str, namespace: &str, variants: Given<'_>) -> (Decision, Vec
     let terms = |(at, (_, accelerator, gpus, from, _)): (usize, &(&str, &str, u32, u32, u32))| Terms {
         accelerator: (!accelerator.is_empty()).then(|| (*accelerator).to_owned()),
         gpus_per_replica: *gpus,
+        gpus_per_pod: 0,
         held: *from,
         min: 0,
         max: 20,
@@ -53,10 +54,7 @@ fn decision(model: &str, namespace: &str, variants: Given<'_>) -> (Decision, Vec
 /// Free GPUs, on top of what the models hold.
 fn free(stocks: &[(&str, u64)]) -> Inventory {
     let of = |(name, free): &(&str, u64)| {
-        let stock = Stock {
-            limit: free + 100,
-            used: 100,
-        };
+        let stock = Stock::pool(free + 100, 100);
         ((*name).to_owned(), stock)
     };
     Inventory::Known(stocks.iter().map(of).collect())
@@ -284,6 +282,28 @@ fn what_was_cut_is_said() {
 }
 
 #[test]
+fn pieces_that_are_too_small_are_told() {
+    let mut models = [decision("llama", "team-a", &[("llama-h100", "H100", 8, 1, 3)])];
+    let mut stock = Stock::default();
+    (0..4).for_each(|_| stock.add_node(8, 4));
+    // A Pod of somebody takes one of the pieces as soon as the scheduler looks.
+    stock.add_node(8, 6);
+    assert!(stock.wait(2) && !stock.wait(5));
+    let (inventory, quotas) = (Inventory::Known([("H100".to_owned(), stock)].into()), Quotas::default());
+    let _ = grant(&mut wishes(&mut models, &[]), &supply(&inventory, &quotas));
+    let decided = &models[0].0.variants[0];
+    assert_eq!((decided.to, decided.reason), (1, Reason::LimitedByGpus));
+    assert!(
+        decided.sentence.ends_with(
+            "limited: h100 wants 2 more, gets none: 16 H100 free, in pieces of 4, \
+             beside 2 that other Pods wait for, one replica takes 8"
+        ),
+        "{}",
+        decided.sentence
+    );
+}
+
+#[test]
 fn a_quota_says_its_name() {
     let mut models = [decision("llama", "team-a", &[("llama-l4", "L4", 1, 4, 7)])];
     let (inventory, quotas) = (free(&[("L4", 9)]), quotas("team-a", "L4", 4));
@@ -492,7 +512,7 @@ proptest! {
                 (terms.cost, terms.slots, terms.gpus_per_replica, terms.held, decided.to) = (cost, slots, gpus, held, to);
             }
         }
-        let inventory = Inventory::Known([("L4".to_owned(), Stock { limit, used })].into());
+        let inventory = Inventory::Known([("L4".to_owned(), Stock::pool(limit, used))].into());
         let quotas = Quotas::default();
         let supply = Supply { step_up: step, ..supply(&inventory, &quotas) };
         let _ = grant(&mut wishes(&mut models, &priorities), &supply);

@@ -4,17 +4,20 @@
 //! come first, then priorities, from 1 (highest) up; within a priority every
 //! accelerator is shared fairly, by weight times GPUs wished for, first among
 //! namespaces and then among the variants of each ([`share`]). GPUs that make
-//! no whole replica of one variant go to the next that they do make one of.
+//! no whole replica of one variant go to the next that they do make one of. A
+//! Pod must fit on one node.
 //! Nothing that runs is taken away.
 
 use super::fair::{Party, share};
 use super::inventory::Inventory;
+use super::pieces::Pieces;
 use crate::saturation::Mode;
 use crate::words;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most GPUs a quota may give; more is a mistake.
-pub const MAX_QUOTA: i64 = 1_048_576;
+mod quota;
+
+pub use quota::{MAX_QUOTA, Quota, QuotaError, Quotas};
 
 /// A variant's wish.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +30,8 @@ pub struct Claim {
     pub accelerator: Option<String>,
     /// GPUs of one replica; 0 counts as 1.
     pub gpus_per_replica: u32,
+    /// GPUs of one of its Pods, which must be on one node; 0: it is one Pod.
+    pub gpus_per_pod: u32,
     /// Replicas it has.
     pub current: u32,
     /// Replicas it wishes for.
@@ -41,29 +46,6 @@ pub struct Claim {
     pub spare: f64,
     /// Cost of one replica per hour.
     pub cost: f64,
-}
-
-/// GPUs that may be used, by accelerator. -1 is without limit.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Quota {
-    /// By short name.
-    pub accelerators: BTreeMap<String, i64>,
-    /// For each accelerator that is not named; without it, those get nothing.
-    pub default: Option<i64>,
-}
-
-/// Who may use how many GPUs.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Quotas {
-    /// All namespaces together.
-    pub cluster: Option<Quota>,
-    /// Single namespaces.
-    pub namespaces: BTreeMap<String, Quota>,
-    /// Each namespace that is not named. Without it, those are free where no
-    /// namespace is named at all, and get nothing where any is.
-    pub default: Option<Quota>,
-    /// Namespaces that no quota counts or binds.
-    pub excluded: BTreeSet<String>,
 }
 
 /// What to do when nobody knows which GPUs are free.
@@ -87,99 +69,41 @@ pub struct Grant {
     pub why: String,
 }
 
-/// A quota that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuotaError {
-    /// Path of the key.
-    pub path: String,
-    /// Its value.
-    pub value: i64,
-}
-
-impl std::fmt::Display for QuotaError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} is {}: it must be a number of GPUs from 0 to {MAX_QUOTA}, or -1 for no limit",
-            self.path, self.value
-        )
-    }
-}
-
-impl std::error::Error for QuotaError {}
-
-impl Quotas {
-    /// Checks every figure.
-    ///
-    /// # Errors
-    /// The first one that is out of range, with its path.
-    pub fn validate(&self) -> Result<(), QuotaError> {
-        let check = |path: &str, quota: &Quota| {
-            let named = quota.accelerators.iter().map(|(name, value)| (name.as_str(), *value));
-            match named
-                .chain(quota.default.map(|value| ("default", value)))
-                .find(|(_, value)| !(-1..=MAX_QUOTA).contains(value))
-            {
-                Some((name, value)) => Err(QuotaError {
-                    path: format!("{path}.{name}"),
-                    value,
-                }),
-                None => Ok(()),
-            }
-        };
-        if let Some(quota) = &self.cluster {
-            check("quotas.cluster", quota)?;
-        }
-        for (namespace, quota) in &self.namespaces {
-            check(&format!("quotas.namespaces.{namespace}"), quota)?;
-        }
-        self.default
-            .as_ref()
-            .map_or(Ok(()), |quota| check("quotas.default", quota))
-    }
-
-    /// What the cluster may use of an accelerator; None is without limit.
-    pub(crate) fn of_cluster(&self, accelerator: &str) -> Option<u64> {
-        self.cluster.as_ref().and_then(|quota| quota.of(accelerator))
-    }
-
-    /// What a namespace may use of an accelerator; None is without limit.
-    pub(crate) fn of_namespace(&self, namespace: &str, accelerator: &str) -> Option<u64> {
-        match self.namespaces.get(namespace).or(self.default.as_ref()) {
-            Some(quota) => quota.of(accelerator),
-            None if self.namespaces.is_empty() => None,
-            None => Some(0),
-        }
-    }
-}
-
-impl Quota {
-    fn of(&self, accelerator: &str) -> Option<u64> {
-        let value = self
-            .accelerators
-            .get(accelerator)
-            .copied()
-            .or(self.default)
-            .unwrap_or(0);
-        u64::try_from(value).ok()
-    }
-}
-
 /// What each claim gets, in the order given. [`Mode::AsPublished`] is the
 /// predecessor's: only its own replicas count as users of GPUs, nothing freed
 /// in this pass is used, and GPUs that make no whole replica are lost.
 #[must_use]
 pub fn limit(claims: &[Claim], inventory: &Inventory, quotas: &Quotas, fail: Fail, mode: Mode) -> Vec<Grant> {
+    settle(claims, inventory, quotas, fail, mode).0
+}
+
+/// The same, and what is free after it.
+pub(crate) fn settle(
+    claims: &[Claim],
+    inventory: &Inventory,
+    quotas: &Quotas,
+    fail: Fail,
+    mode: Mode,
+) -> (Vec<Grant>, BTreeMap<String, Pieces>) {
     let mut books = Books::open(claims, inventory, quotas, fail, mode);
     match mode {
         Mode::Guarded => guarded(claims, &mut books),
         Mode::AsPublished => published(claims, &mut books),
     }
-    claims
-        .iter()
-        .enumerate()
-        .map(|(at, claim)| books.grant(at, claim))
-        .collect()
+    let grants = claims.iter().enumerate();
+    let grants = grants.map(|(at, claim)| books.grant(at, claim)).collect();
+    let left = books.free.into_iter();
+    (grants, left.map(|(name, pieces)| (name.to_owned(), pieces)).collect())
+}
+
+/// GPUs of one Pod, and how many Pods a replica is.
+pub(crate) fn pods(gpus_per_replica: u32, gpus_per_pod: u32) -> (u64, u64) {
+    let size = u64::from(gpus_per_replica.max(1));
+    let pod = match u64::from(gpus_per_pod) {
+        0 => size,
+        pod => pod.min(size),
+    };
+    (pod, size.div_ceil(pod))
 }
 
 fn size(claim: &Claim) -> u64 {
@@ -189,7 +113,7 @@ fn size(claim: &Claim) -> u64 {
 /// Where the GPUs are. None is without limit.
 struct Books<'a> {
     accelerators: Vec<Option<&'a str>>,
-    free: BTreeMap<&'a str, u64>,
+    free: BTreeMap<&'a str, Pieces>,
     cluster: BTreeMap<&'a str, Option<u64>>,
     namespaces: BTreeMap<(&'a str, &'a str), Option<u64>>,
     quotas: &'a Quotas,
@@ -213,8 +137,8 @@ impl<'a> Books<'a> {
             Inventory::Known(stocks) => {
                 for (name, stock) in stocks {
                     let free = match mode {
-                        Mode::Guarded => stock.free(),
-                        Mode::AsPublished => stock.limit,
+                        Mode::Guarded => stock.pieces.clone(),
+                        Mode::AsPublished => Pieces::whole(stock.limit),
                     };
                     books.free.insert(name, free);
                 }
@@ -228,8 +152,11 @@ impl<'a> Books<'a> {
             let (before, after) = (u64::from(claim.current), u64::from(claim.current.min(claim.target)));
             if let Some(free) = books.free.get_mut(accelerator) {
                 match mode {
-                    Mode::Guarded => *free = free.saturating_add((before - after) * size(claim)),
-                    Mode::AsPublished => *free = free.saturating_sub(before * size(claim)),
+                    Mode::Guarded => {
+                        let (pod, each) = pods(claim.gpus_per_replica, claim.gpus_per_pod);
+                        free.add(pod, (before - after).saturating_mul(each));
+                    }
+                    Mode::AsPublished => free.take_loose(before * size(claim)),
                 }
             }
             if mode == Mode::Guarded {
@@ -279,10 +206,21 @@ impl<'a> Books<'a> {
                 .accelerator
                 .as_deref()
                 .and_then(|name| self.free.get(name))
-                .copied()
-                .unwrap_or(0),
+                .map_or(0, Pieces::gpus),
             Some((_, Fail::Open)) => u64::MAX,
             Some((_, Fail::Closed)) => 0,
+        }
+    }
+
+    /// Replicas this claim could have now, whoever else wants them: as many as
+    /// fit onto nodes, and as quotas allow.
+    fn whole(&mut self, claim: &'a Claim) -> u64 {
+        let allowed = self.available(claim) / size(claim);
+        let (pod, each) = pods(claim.gpus_per_replica, claim.gpus_per_pod);
+        let free = claim.accelerator.as_deref().and_then(|name| self.free.get(name));
+        match (self.unknown, free) {
+            (None, Some(pieces)) => allowed.min(pieces.fits(pod) / each),
+            _ => allowed,
         }
     }
 
@@ -296,18 +234,20 @@ impl<'a> Books<'a> {
     }
 
     fn take(&mut self, claim: &'a Claim, at: usize, replicas: u32) {
-        let gpus = u64::from(replicas) * size(claim);
-        self.spend(claim, gpus);
+        let (pod, each) = pods(claim.gpus_per_replica, claim.gpus_per_pod);
+        let free = claim.accelerator.as_deref().and_then(|name| self.free.get_mut(name));
+        if let Some(free) = free {
+            free.take(pod, u64::from(replicas).saturating_mul(each));
+        }
+        self.charge(claim, u64::from(replicas) * size(claim));
         self.replicas[at] += replicas;
     }
 
-    fn spend(&mut self, claim: &'a Claim, gpus: u64) {
+    /// Takes GPUs off the quotas.
+    fn charge(&mut self, claim: &'a Claim, gpus: u64) {
         let Some(accelerator) = claim.accelerator.as_deref() else {
             return;
         };
-        if let Some(free) = self.free.get_mut(accelerator) {
-            *free = free.saturating_sub(gpus);
-        }
         for quota in self.bounds(claim, accelerator).into_iter().flatten() {
             *quota = quota.saturating_sub(gpus);
         }
@@ -338,8 +278,11 @@ impl<'a> Books<'a> {
                 let why = match self.unknown {
                     Some((why, Fail::Closed)) => format!("free GPUs are not known ({why})"),
                     None if !self.free.contains_key(name) => format!("no node has {name}"),
-                    None if self.free.get(name).is_some_and(|free| *free < size(claim)) => {
-                        format!("{left} {name} left, one replica takes {}", size(claim))
+                    None if self.free.get(name).is_some_and(|free| lacks(free, claim)) => {
+                        let pieces = self.free.get(name).filter(|_| left >= size(claim));
+                        let pieces = pieces.and_then(Pieces::words).map(|words| format!(", {words}"));
+                        let pieces = pieces.unwrap_or_default();
+                        format!("{left} {name} left{pieces}, one replica takes {}", size(claim))
                     }
                     _ => format!("the quota has {left} {name} left, one replica takes {}", size(claim)),
                 };
@@ -351,6 +294,12 @@ impl<'a> Books<'a> {
         };
         Grant { replicas, limited, why }
     }
+}
+
+/// Whether no replica of a claim fits any more.
+fn lacks(free: &Pieces, claim: &Claim) -> bool {
+    let (pod, each) = pods(claim.gpus_per_replica, claim.gpus_per_pod);
+    free.fits(pod) < each
 }
 
 fn urgency(claims: &[Claim]) -> Vec<usize> {
@@ -389,9 +338,13 @@ fn guarded<'a>(claims: &'a [Claim], books: &mut Books<'a>) {
                     .filter(|&at| claims[at].accelerator.as_deref() == Some(accelerator))
                     .filter(|&at| books.missing(&claims[at], at, most(at)) > 0)
                     .collect();
-                for (at, gpus) in fair_shares(claims, books, &wishing, most) {
+                let mut shares = fair_shares(claims, books, &wishing, most);
+                // Large Pods first, while there are large pieces (first fit decreasing).
+                let pod = |at: usize| pods(claims[at].gpus_per_replica, claims[at].gpus_per_pod).0;
+                shares.sort_by_key(|(at, _)| std::cmp::Reverse(pod(*at)));
+                for (at, gpus) in shares {
                     let claim = &claims[at];
-                    let whole = u32::try_from(gpus.min(books.available(claim)) / size(claim)).unwrap_or(u32::MAX);
+                    let whole = u32::try_from((gpus / size(claim)).min(books.whole(claim))).unwrap_or(u32::MAX);
                     let replicas = whole.min(books.missing(claim, at, most(at)));
                     books.take(claim, at, replicas);
                 }
@@ -401,7 +354,7 @@ fn guarded<'a>(claims: &'a [Claim], books: &mut Books<'a>) {
                     moved = false;
                     for &at in &wishing {
                         let claim = &claims[at];
-                        if books.missing(claim, at, most(at)) > 0 && books.available(claim) >= size(claim) {
+                        if books.missing(claim, at, most(at)) > 0 && books.whole(claim) > 0 {
                             books.take(claim, at, 1);
                             moved = true;
                         }
@@ -483,7 +436,10 @@ fn published<'a>(claims: &'a [Claim], books: &mut Books<'a>) {
         let claim = &claims[at];
         let missing = books.missing(claim, at, u32::MAX);
         let got = books.available(claim).min(u64::from(missing) * size(claim));
-        books.spend(claim, got);
+        if let Some(free) = claim.accelerator.as_deref().and_then(|name| books.free.get_mut(name)) {
+            free.take_loose(got);
+        }
+        books.charge(claim, got);
         books.replicas[at] += u32::try_from(got / size(claim)).unwrap_or(u32::MAX);
     }
 }

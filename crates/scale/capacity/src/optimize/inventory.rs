@@ -1,5 +1,6 @@
 //! GPUs as nodes and pods tell them.
 
+use super::pieces::Pieces;
 use crate::words;
 use std::collections::BTreeMap;
 
@@ -62,19 +63,49 @@ pub enum Inventory {
 }
 
 /// GPUs of one accelerator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stock {
     /// What the nodes have.
     pub limit: u64,
     /// What pods hold, ours and everybody's.
     pub used: u64,
+    /// What pods that wait for a node are about to hold.
+    pub waiting: u64,
+    /// What is free, by node.
+    pub pieces: Pieces,
 }
 
 impl Stock {
-    /// What nobody holds; 0 when more is held than there is.
+    /// GPUs that are all on one node.
     #[must_use]
-    pub const fn free(self) -> u64 {
-        self.limit.saturating_sub(self.used)
+    pub fn pool(limit: u64, used: u64) -> Self {
+        let mut stock = Self::default();
+        stock.add_node(limit, used);
+        stock
+    }
+
+    /// Adds a node. More held than there is takes nothing from another node.
+    pub fn add_node(&mut self, limit: u64, used: u64) {
+        let used = used.min(limit);
+        self.limit = self.limit.saturating_add(limit);
+        self.used = self.used.saturating_add(used);
+        self.pieces.add(limit - used, 1);
+    }
+
+    /// A pod that waits for a node takes its GPUs where it fits. Where it does
+    /// not it stands in nobody's way.
+    pub fn wait(&mut self, gpus: u64) -> bool {
+        let fits = self.pieces.take(gpus, 1) > 0;
+        if fits {
+            self.waiting = self.waiting.saturating_add(gpus);
+        }
+        fits
+    }
+
+    /// What nobody holds or waits for.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        self.pieces.gpus()
     }
 }
 
@@ -92,10 +123,10 @@ pub fn least_of(sources: &[Inventory]) -> Inventory {
                     all.entry(name.clone())
                         .and_modify(|held| {
                             if (stock.free(), stock.limit) < (held.free(), held.limit) {
-                                *held = *stock;
+                                held.clone_from(stock);
                             }
                         })
-                        .or_insert(*stock);
+                        .or_insert_with(|| stock.clone());
                 }
             }
             Inventory::Unknown { why } => unknown.push(why.clone()),
@@ -144,12 +175,12 @@ mod tests {
 
     #[test]
     fn more_held_than_there_is_leaves_nothing() {
-        assert_eq!(Stock { limit: 8, used: 12 }.free(), 0);
+        assert_eq!(Stock::pool(8, 12).free(), 0);
     }
 
     #[test]
     fn of_several_sources_the_least_counts() {
-        let known = |limit, used| Inventory::Known([("A100".to_owned(), Stock { limit, used })].into());
+        let known = |limit, used| Inventory::Known([("A100".to_owned(), Stock::pool(limit, used))].into());
         assert_eq!(least_of(&[known(8, 2), known(10, 7)]), known(10, 7));
         let unknown = Inventory::Unknown {
             why: "no nodes".to_owned(),

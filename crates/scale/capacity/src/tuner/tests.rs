@@ -1,3 +1,4 @@
+use super::anchor::ALIKE;
 use super::*;
 use proptest::prelude::*;
 

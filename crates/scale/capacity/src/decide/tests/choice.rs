@@ -177,7 +177,7 @@ impl Fleet {
 
     fn grant(&mut self, view: &ModelView, decision: &mut Decision) {
         let held = self.replicas[1].len() as u64;
-        let stock = |limit, used| Stock { limit, used };
+        let stock = Stock::pool;
         let stocks = [
             ("l4".to_owned(), stock(1000, self.replicas[0].len() as u64)),
             ("h100".to_owned(), stock(held + self.free, held)),
@@ -191,6 +191,7 @@ impl Fleet {
             Terms {
                 accelerator: of.accelerator.clone(),
                 gpus_per_replica: 1,
+                gpus_per_pod: 0,
                 held: of.wanted,
                 min: of.min,
                 max: of.max,

@@ -10,6 +10,7 @@ fn claim(variant: &str, accelerator: &str, gpus: u32, current: u32, target: u32)
         variant: variant.to_owned(),
         accelerator: Some(accelerator.to_owned()),
         gpus_per_replica: gpus,
+        gpus_per_pod: 0,
         current,
         target,
         min: 0,
@@ -27,16 +28,7 @@ fn stock(claims: &[Claim], name: &str, limit: u64, foreign: u64) -> Inventory {
         .filter(|claim| claim.accelerator.as_deref() == Some(name))
         .map(|claim| u64::from(claim.current) * size(claim))
         .sum();
-    Inventory::Known(
-        [(
-            name.to_owned(),
-            Stock {
-                limit,
-                used: ours + foreign,
-            },
-        )]
-        .into(),
-    )
+    Inventory::Known([(name.to_owned(), Stock::pool(limit, ours + foreign))].into())
 }
 
 fn grants(claims: &[Claim], inventory: &Inventory, quotas: &Quotas, mode: Mode) -> Vec<u32> {
@@ -302,6 +294,44 @@ fn quotas_bind_namespaces_and_the_cluster() {
 }
 
 #[test]
+fn free_gpus_in_pieces_too_small_make_no_replica() {
+    let nodes = |free: &[u64]| {
+        let mut stock = Stock::default();
+        free.iter().for_each(|free| stock.add_node(8, 8 - free));
+        Inventory::Known([("H100".to_owned(), stock)].into())
+    };
+    let big = |pod| Claim {
+        gpus_per_pod: pod,
+        ..claim("big", "H100", 8, 0, 2)
+    };
+    let small = claim("small", "H100", 2, 0, 2);
+    // Free on each node, claims, what they get.
+    let cases: [(&[u64], &[Claim], &[u32]); 5] = [
+        (&[4, 4, 4, 4], &[big(0)], &[0]),
+        (&[4, 8, 4, 8], &[big(0)], &[2]),
+        (&[4, 4, 8], &[small.clone(), big(0)], &[2, 1]),
+        (&[8, 1, 2], &[small, big(0)], &[1, 1]),
+        // Two Pods of four each.
+        (&[4, 4, 4, 4], &[big(4)], &[2]),
+    ];
+    for (free, claims, expected) in cases {
+        let got = grants(claims, &nodes(free), &Quotas::default(), Mode::Guarded);
+        assert_eq!(got, expected, "{free:?}");
+    }
+    let got = limit(
+        &[big(0)],
+        &nodes(&[4; 4]),
+        &Quotas::default(),
+        Fail::Open,
+        Mode::Guarded,
+    );
+    assert_eq!(
+        got[0].why,
+        "none more of 2 wished for: 16 H100 left, in pieces of 4, one replica takes 8"
+    );
+}
+
+#[test]
 fn what_is_not_known_fails_open_or_closed() {
     let claims = [claim("a", "G", 1, 1, 5), claim("b", "G", 1, 5, 2)];
     let unknown = Inventory::Unknown {
@@ -350,7 +380,7 @@ proptest! {
         cluster in -1i64..20, x in -1i64..10,
     ) {
         for (at, claim) in claims.iter_mut().enumerate() { claim.variant = format!("v{at}"); }
-        let stocks: BTreeMap<String, Stock> = [("G", g), ("H", h)].map(|(name, free)| (name.to_owned(), Stock { limit: free, used: 0 })).into();
+        let stocks: BTreeMap<String, Stock> = [("G", g), ("H", h)].map(|(name, free)| (name.to_owned(), Stock::pool(free, 0))).into();
         let inventory = Inventory::Known(stocks.clone());
         let quotas = Quotas {
             cluster: Some(quota(&[("G", cluster)], Some(-1))),
@@ -358,7 +388,7 @@ proptest! {
             default: Some(quota(&[], Some(-1))),
             ..Quotas::default()
         };
-        let got = limit(&claims, &inventory, &quotas, Fail::Open, Mode::Guarded);
+        let (got, left) = settle(&claims, &inventory, &quotas, Fail::Open, Mode::Guarded);
         let held = |of: &dyn Fn(&Claim) -> bool, replicas: &dyn Fn(usize) -> u32| -> u64 {
             claims.iter().enumerate().filter(|(_, c)| of(c)).map(|(at, c)| u64::from(replicas(at)) * size(c)).sum()
         };
@@ -383,16 +413,60 @@ proptest! {
             books.take(claim, at, got[at].replicas - kept);
         }
         for (at, claim) in claims.iter().enumerate() {
-            prop_assert!(!got[at].limited || books.available(claim) < size(claim));
+            let fits = claim.accelerator.as_ref().is_some_and(|name| !lacks(&left[name], claim));
+            prop_assert!(!got[at].limited || !fits || books.available(claim) < size(claim));
         }
         // Fed back with the same wishes, nothing moves.
         let mut again = claims.clone();
         for (claim, grant) in again.iter_mut().zip(&got) { claim.current = grant.replicas; }
-        let left: BTreeMap<String, Stock> = stocks.iter().map(|(name, stock)| {
-            let on = |c: &Claim| c.accelerator.as_deref() == Some(name);
-            (name.clone(), Stock { limit: stock.limit + held(&on, &before) - held(&on, &after), used: 0 })
-        }).collect();
+        let left: BTreeMap<String, Stock> =
+            left.into_iter().map(|(name, pieces)| (name, Stock { pieces, ..Stock::default() })).collect();
         let second = limit(&again, &Inventory::Known(left), &quotas, Fail::Open, Mode::Guarded);
         prop_assert_eq!(second.iter().map(|s| s.replicas).collect::<Vec<_>>(), got.iter().map(|s| s.replicas).collect::<Vec<_>>());
     }
+
+    #[test]
+    fn whoever_gets_a_replica_has_a_node_for_it(
+        nodes in prop::collection::vec(0u64..9, 0..5),
+        wishes in prop::collection::vec((1u32..9, 0u32..4, 1u32..3, 0usize..3), 0..5),
+    ) {
+        let claims: Vec<Claim> = wishes.iter().enumerate().map(|(at, &(gpus, target, priority, namespace))| Claim {
+            namespace: ["x", "y", "z"][namespace].to_owned(),
+            priority,
+            ..claim(&format!("v{at}"), "G", gpus, 0, target)
+        }).collect();
+        let mut stock = Stock::default();
+        nodes.iter().for_each(|gpus| stock.add_node(*gpus, 0));
+        let inventory = Inventory::Known([("G".to_owned(), stock)].into());
+        let got = grants(&claims, &inventory, &Quotas::default(), Mode::Guarded);
+        let mut sizes: Vec<u64> =
+            claims.iter().zip(&got).flat_map(|(claim, replicas)| (0..*replicas).map(|_| size(claim))).collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        prop_assert!(packs(&mut nodes.clone(), &sizes), "{sizes:?} on {nodes:?}");
+        // One size alone is packed as well as can be.
+        if claims.iter().all(|claim| size(claim) == size(&claims[0])) && !claims.is_empty() {
+            let wished: u64 = claims.iter().map(|claim| u64::from(claim.target)).sum();
+            let fits: u64 = nodes.iter().map(|gpus| gpus / size(&claims[0])).sum();
+            prop_assert_eq!(got.iter().map(|replicas| u64::from(*replicas)).sum::<u64>(), wished.min(fits));
+        }
+        prop_assert_eq!(grants(&claims, &inventory, &Quotas::default(), Mode::Guarded), got, "the same again");
+    }
+}
+
+/// Whether Pods of these sizes, largest first, can be put onto these nodes: by
+/// trying everything.
+fn packs(nodes: &mut [u64], sizes: &[u64]) -> bool {
+    let Some((first, rest)) = sizes.split_first() else {
+        return true;
+    };
+    (0..nodes.len()).any(|at| {
+        // Of equal nodes one is as good as the other.
+        if nodes[at] < *first || nodes[..at].contains(&nodes[at]) {
+            return false;
+        }
+        nodes[at] -= first;
+        let fits = packs(nodes, rest);
+        nodes[at] += first;
+        fits
+    })
 }
