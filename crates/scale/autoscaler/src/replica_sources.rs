@@ -208,6 +208,7 @@ mod tests {
             scrape: Some(ScrapeConfig::default()),
             prometheus: None,
             gateway,
+            urgent: &Arc::default(),
         };
         ReplicaSources::start(wanted, Clock::start(), &CancellationToken::new())
     }
