@@ -221,7 +221,7 @@ async fn as_a_source_it_tells_arrivals_lengths_and_its_ledger() {
         signals(1, &[("n/p", pool)])
     };
     let stop = CancellationToken::new();
-    let reader = GatewayReader::start(GatewaySource::InProcess(Arc::new(ask)), clock, &stop);
+    let reader = GatewayReader::start(GatewaySource::InProcess(Arc::new(ask)), clock, &Arc::default(), &stop);
     let endpoint = |pod: &str, address: &str| crate::Endpoint {
         pod: format!("n/{pod}"),
         address: address.to_owned(),
