@@ -290,6 +290,29 @@ fn growth_without_room_among_the_sleepers_serves() {
         "{:?} {last:?}",
         quiet.grounds
     );
+    // And goes on serving when nobody knows the load any more.
+    scene.view.load = Signal::missing(at(10_401), "the gateway is gone");
+    scene.arrive();
+    let blind = settle(&scene.view, &tiers, &Policy::default(), &mut memory, at(10_460));
+    assert_eq!(
+        (blind.serving, blind.moves),
+        (quiet.serving, vec![]),
+        "{}",
+        blind.sentence
+    );
+}
+
+#[test]
+fn a_load_that_cannot_be_takes_no_memory() {
+    let tiers = TierPolicy::new(0.1, 1);
+    let mut memory = measured(2, 100);
+    let mut scene = Scene::of(1);
+    scene.view.max = u32::MAX;
+    for second in 0..5 {
+        scene.view.load = Signal::observed(1e15, at(second), Source::Gateway);
+        let decision = settle(&scene.view, &tiers, &Policy::default(), &mut memory, at(second));
+        assert!((MOST_REPLICAS..=MOST_REPLICAS + 1).contains(&(decision.serving + decision.asleep)));
+    }
 }
 
 #[test]
