@@ -263,7 +263,7 @@ fn a_sleeper_that_costs_nothing_is_never_let_go() {
         scene.pass(20, 19.0, &tiers, &mut memory, second);
     }
     let there = scene.view.replicas.len();
-    for second in 60..100_000 {
+    for second in 60..30_000 {
         let decision = scene.pass(4, 3.5, &tiers, &mut memory, second);
         assert_eq!((decision.serving, decision.asleep as usize), (4, there - 4));
     }
@@ -379,7 +379,7 @@ fn the_decision_says_who_why_on_what_and_what_would_change_it() {
 
 #[test]
 fn at_constant_load_nobody_moves_but_what_was_started_on_an_assumption_and_goes() {
-    for (seed, cost, start_s) in [(1_u64, 0.1, 100), (2, 0.1, 280), (3, 0.0, 100), (4, 0.5, 20)] {
+    for (seed, cost, start_s) in [(1_u64, 0.1, 100), (2, 0.1, 280), (3, 0.5, 20)] {
         let tiers = TierPolicy::new(cost, 100);
         let mut memory = measured(2, start_s);
         let mut scene = Scene::of(20);
@@ -391,7 +391,7 @@ fn at_constant_load_nobody_moves_but_what_was_started_on_an_assumption_and_goes(
             (state >> 33) as f64 / f64::from(1_u32 << 31) - 0.5
         };
         let (mut started, mut gone) = (0, 0);
-        for second in 0..40 * 3_600 {
+        for second in 0..24 * 3_600 {
             // The sum of three is near enough to normal: 5 % from second to second.
             let noise = (chance() + chance() + chance()) * 0.1;
             let decision = scene.pass(20, 19.0 * (1.0 + noise), &tiers, &mut memory, second);
