@@ -46,6 +46,10 @@ pub use times::{Time, Times};
 /// More growth than this is not told apart by the forecast, as a factor.
 const MOST_GROWTH: f64 = 3.6;
 
+/// More replicas than this nobody has; keeps a load that cannot be from taking
+/// memory.
+const MOST_REPLICAS: u32 = 100_000;
+
 /// One model's replicas and what is asked of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TierView {
@@ -244,18 +248,20 @@ pub fn settle(
     }
     let wanted = view.wanted.clamp(view.min.min(view.max), view.max);
 
-    let serving = match (worth, expected) {
+    match (worth, expected) {
+        (None, _) => memory.held = 0,
+        (Some(_), None) => {}
         (Some(_), Some(_)) => {
             // Growth that has no room among the sleepers must serve, as far as
             // serving replicas provide for growth at all.
             let growth = memory.forecast.expected(&plain).map_or(0.0, |expected| expected.load);
             let beyond = growth - f64::from(tiers.most_asleep);
             let patience = start.value().max(policy.down_after);
-            memory.held = provide(beyond, 0, memory.held, patience, &mut memory.serving, policy, now).min(view.max);
-            wanted.max(memory.held)
+            let held = provide(beyond, 0, memory.held, patience, &mut memory.serving, policy, now);
+            memory.held = held.min(MOST_REPLICAS);
         }
-        _ => wanted,
-    };
+    }
+    let serving = wanted.max(memory.held.min(view.max));
     let room = serving.saturating_add(tiers.most_asleep).min(view.max);
     let warm = match (worth, expected) {
         (None, _) => serving,
