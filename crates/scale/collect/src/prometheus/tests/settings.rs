@@ -71,7 +71,7 @@ async fn without_a_cache_every_pass_asks_and_waits_no_longer_than_its_deadline()
 #[tokio::test(start_paused = true)]
 async fn a_server_that_fails_is_not_asked_by_every_pass() {
     let scene = Scene::new(Server::of(&[A]), &["a"], |config| {
-        config.fetch_interval = Duration::ZERO
+        config.fetch_interval = Duration::ZERO;
     });
     scene.server.lock().fails = Some((500, ""));
     for _ in 0..120 {
