@@ -167,7 +167,7 @@ impl Controller {
         self.replicas.read();
         let reading = self.replicas.gateways();
         let now = self.clock.now();
-        let views = model::views(&variants, &reading, &self.replicas, now);
+        let views = model::views(&variants, &reading, &mut self.replicas, now);
         self.forget_what_was_made_anew(&variants, &views);
         // One that does not lead decides too, so that it knows what to do when it does.
         let mut decisions = self.decide(&variants, &views, now);

@@ -46,9 +46,20 @@ impl MetricsSource for Everybody {
 
     fn replica_metrics(&self, model: &TrackedModel) -> BTreeMap<String, ReplicaSignals> {
         let endpoints = self.0.lock().get(model).cloned();
+        let seen = || Signal::observed(1.0, Instant::ZERO, Source::Replica);
         let signals = ReplicaSignals {
             found: Some("vLLM (vllm:kv_cache_usage_perc)".to_owned()),
-            arrival_rate: Signal::observed(1.0, Instant::ZERO, Source::Replica),
+            kv: seen(),
+            running: seen(),
+            waiting: seen(),
+            token_rate: seen(),
+            request_rate: seen(),
+            arrival_rate: seen(),
+            kv_tokens: seen(),
+            prompt_tokens: seen(),
+            answer_tokens: seen(),
+            ttft_ms: seen(),
+            itl_ms: seen(),
             ..ReplicaSignals::unknown(Instant::ZERO, "nothing was observed within the window")
         };
         let named = endpoints.iter().flat_map(|all| all.iter());
@@ -238,7 +249,7 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
     controller.replicas.read();
     lap("collect");
     let reading = controller.replicas.gateways();
-    let mut views = model::views(&variants, &reading, &controller.replicas, now);
+    let mut views = model::views(&variants, &reading, &mut controller.replicas, now);
     lap("views");
     tell(&mut views, full, now);
     lap("(telling signals)");

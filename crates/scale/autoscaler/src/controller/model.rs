@@ -36,7 +36,7 @@ pub(super) fn endpoints(variants: &[Variant]) -> Vec<Endpoint> {
 pub(super) fn views(
     variants: &[Variant],
     reading: &GatewayReading,
-    sources: &ReplicaSources,
+    sources: &mut ReplicaSources,
     now: Instant,
 ) -> BTreeMap<ModelKey, ModelView> {
     let mut demands: BTreeMap<ModelKey, (Signal<ModelDemand>, Vec<String>)> = BTreeMap::new();
@@ -125,7 +125,7 @@ fn in_words_of_capacity(demand: &Signal<ModelDemand>, arrivals: Option<f64>) -> 
     }
 }
 
-fn replica(variant: &Variant, model: &str, pod: &PodFacts, sources: &ReplicaSources, now: Instant) -> ReplicaView {
+fn replica(variant: &Variant, model: &str, pod: &PodFacts, sources: &mut ReplicaSources, now: Instant) -> ReplicaView {
     let mut view = ReplicaView::unknown(
         pod.name.as_str(),
         pod.state.clone(),
@@ -138,7 +138,7 @@ fn replica(variant: &Variant, model: &str, pod: &PodFacts, sources: &ReplicaSour
     if pod.state != ReplicaState::Ready {
         return view;
     }
-    let Some(signals) = sources.signals(variant, model, &pod.name).cloned() else {
+    let Some(signals) = sources.take(variant, model, &pod.name) else {
         return not_asked(view, now);
     };
     view.kv = signals.kv;
