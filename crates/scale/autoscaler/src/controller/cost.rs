@@ -26,28 +26,11 @@ const PASSES: u32 = 10;
 #[derive(Debug, Default)]
 struct Everybody(parking_lot::Mutex<TrackedModels>);
 
-impl MetricsSource for Everybody {
-    fn track(&self, models: &TrackedModels) {
-        let mut tracked = self.0.lock();
-        if *tracked != *models {
-            tracked.clone_from(models);
-        }
-    }
-
-    fn availability(&self, _: &TrackedModel) -> Availability {
-        Availability::new(Found::MetricsFound, "everybody tells")
-    }
-
-    fn model_metrics(&self, model: &TrackedModel) -> ModelSignals {
-        let replicas = self.replica_metrics(model);
-        let replicas = replicas.iter().map(|(pod, signals)| (pod.as_str(), signals));
-        ModelSignals::of_replicas(replicas, Duration::from_secs(10), Instant::ZERO)
-    }
-
-    fn replica_metrics(&self, model: &TrackedModel) -> BTreeMap<String, ReplicaSignals> {
-        let endpoints = self.0.lock().get(model).cloned();
+impl Everybody {
+    /// What each replica says.
+    fn signals() -> ReplicaSignals {
         let seen = || Signal::observed(1.0, Instant::ZERO, Source::Replica);
-        let signals = ReplicaSignals {
+        ReplicaSignals {
             found: Some("vLLM (vllm:kv_cache_usage_perc)".to_owned()),
             kv: seen(),
             running: seen(),
@@ -61,7 +44,33 @@ impl MetricsSource for Everybody {
             ttft_ms: seen(),
             itl_ms: seen(),
             ..ReplicaSignals::unknown(Instant::ZERO, "nothing was observed within the window")
-        };
+        }
+    }
+}
+
+impl MetricsSource for Everybody {
+    fn track(&self, models: &TrackedModels) {
+        let mut tracked = self.0.lock();
+        if *tracked != *models {
+            tracked.clone_from(models);
+        }
+    }
+
+    fn availability(&self, _: &TrackedModel) -> Availability {
+        Availability::new(Found::MetricsFound, "everybody tells")
+    }
+
+    fn model_metrics(&self, model: &TrackedModel) -> ModelSignals {
+        let endpoints = self.0.lock().get(model).cloned();
+        let signals = Self::signals();
+        let named = endpoints.iter().flat_map(|all| all.iter());
+        let replicas = named.map(|endpoint| (endpoint.pod.as_str(), &signals));
+        ModelSignals::of_replicas(replicas, Duration::from_secs(10), Instant::ZERO)
+    }
+
+    fn replica_metrics(&self, model: &TrackedModel) -> BTreeMap<String, ReplicaSignals> {
+        let endpoints = self.0.lock().get(model).cloned();
+        let signals = Self::signals();
         let named = endpoints.iter().flat_map(|all| all.iter());
         named.map(|endpoint| (endpoint.pod.clone(), signals.clone())).collect()
     }
