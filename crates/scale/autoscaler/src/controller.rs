@@ -176,7 +176,7 @@ impl Controller {
         let views = model::views(
             &variants,
             &reading,
-            &self.replicas,
+            &mut self.replicas,
             self.world.old_pods().as_deref(),
             now,
         );

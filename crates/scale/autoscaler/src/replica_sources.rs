@@ -23,6 +23,8 @@ pub(crate) struct ReplicaSources {
 #[derive(Debug)]
 struct Heard {
     replicas: BTreeMap<String, ReplicaSignals>,
+    /// Engine and names that were found, of replicas whose signals were taken.
+    engines: BTreeMap<String, String>,
     model: ModelSignals,
     trouble: Option<Availability>,
 }
@@ -101,6 +103,7 @@ impl ReplicaSources {
     pub(crate) fn read(&mut self) {
         let heard = |key: &TrackedModel| Heard {
             replicas: self.all.replica_metrics(key),
+            engines: BTreeMap::new(),
             model: self.all.model_metrics(key),
             trouble: self.trouble_now(key),
         };
@@ -112,10 +115,19 @@ impl ReplicaSources {
         self.gateway.reading()
     }
 
-    /// What is known of a Pod; `None` if no source asks for it.
-    pub(crate) fn signals(&self, variant: &Variant, model: &str, pod: &str) -> Option<&ReplicaSignals> {
+    /// Takes what is known of a Pod: there are thousands, and it is needed
+    /// once. `None` if no source asks for it, or it was taken before.
+    pub(crate) fn take(&mut self, variant: &Variant, model: &str, pod: &str) -> Option<ReplicaSignals> {
+        let heard = self.heard.get_mut(&key_of(variant, model))?;
+        let (pod, mut signals) = heard.replicas.remove_entry(&format!("{}/{pod}", variant.namespace))?;
+        heard.engines.extend(signals.found.take().map(|found| (pod, found)));
+        Some(signals)
+    }
+
+    /// The engine of a Pod whose signals were taken, and the names it was found by.
+    pub(crate) fn engine(&self, variant: &Variant, model: &str, pod: &str) -> Option<&String> {
         let heard = self.heard.get(&key_of(variant, model))?;
-        heard.replicas.get(&format!("{}/{pod}", variant.namespace))
+        heard.engines.get(&format!("{}/{pod}", variant.namespace))
     }
 
     /// What is known of a model as a whole; `None` if no source asks for it.

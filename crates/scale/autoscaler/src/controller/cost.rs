@@ -6,6 +6,8 @@ use crate::replica_sources::Wanted;
 use crate::subject::Subject;
 use crate::world::Health;
 use crate::{GatewaySource, Limiter};
+use collect::{Availability, Found, MetricsSource, ModelSignals, ReplicaSignals, Settings, SourceError, SourceHealth};
+use collect::{TrackedModel, TrackedModels};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Resource;
@@ -19,6 +21,64 @@ use units::{Signal, Source};
 const REPLICAS: usize = 10;
 const NAMESPACES: usize = 20;
 const PASSES: u32 = 10;
+
+/// A source that has heard of every replica.
+#[derive(Debug, Default)]
+struct Everybody(parking_lot::Mutex<TrackedModels>);
+
+impl Everybody {
+    /// What each replica says.
+    fn signals() -> ReplicaSignals {
+        let seen = || Signal::observed(1.0, Instant::ZERO, Source::Replica);
+        ReplicaSignals {
+            found: Some("vLLM (vllm:kv_cache_usage_perc)".to_owned()),
+            kv: seen(),
+            running: seen(),
+            waiting: seen(),
+            token_rate: seen(),
+            request_rate: seen(),
+            arrival_rate: seen(),
+            kv_tokens: seen(),
+            prompt_tokens: seen(),
+            answer_tokens: seen(),
+            ttft_ms: seen(),
+            itl_ms: seen(),
+            ..ReplicaSignals::unknown(Instant::ZERO, "nothing was observed within the window")
+        }
+    }
+}
+
+impl MetricsSource for Everybody {
+    fn track(&self, models: &TrackedModels) {
+        let mut tracked = self.0.lock();
+        if *tracked != *models {
+            tracked.clone_from(models);
+        }
+    }
+
+    fn availability(&self, _: &TrackedModel) -> Availability {
+        Availability::new(Found::MetricsFound, "everybody tells")
+    }
+
+    fn model_metrics(&self, model: &TrackedModel) -> ModelSignals {
+        let endpoints = self.0.lock().get(model).cloned();
+        let signals = Self::signals();
+        let named = endpoints.iter().flat_map(|all| all.iter());
+        let replicas = named.map(|endpoint| (endpoint.pod.as_str(), &signals));
+        ModelSignals::of_replicas(replicas, Duration::from_secs(10), Instant::ZERO)
+    }
+
+    fn replica_metrics(&self, model: &TrackedModel) -> BTreeMap<String, ReplicaSignals> {
+        let endpoints = self.0.lock().get(model).cloned();
+        let signals = Self::signals();
+        let named = endpoints.iter().flat_map(|all| all.iter());
+        named.map(|endpoint| (endpoint.pod.clone(), signals.clone())).collect()
+    }
+
+    fn health(&self) -> SourceHealth {
+        SourceHealth::default()
+    }
+}
 
 /// A copy that was never watched.
 fn copy<K>(kind: K::DynamicType, objects: impl Iterator<Item = Value>) -> Store<K>
@@ -108,17 +168,20 @@ fn controller(variants: usize) -> Controller {
     // Nothing listens there, and nothing needs to.
     let client = Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
     let (clock, stop) = (Clock::start(), CancellationToken::new());
-    let config = Config {
+    let mut config = Config {
         limiter: Limiter {
             enabled: true,
             ..Limiter::default()
         },
         ..Config::default()
     };
+    let everybody =
+        |_: &Settings| -> Result<Arc<dyn MetricsSource>, SourceError> { Ok(Arc::new(Everybody::default())) };
+    config.registry.register("everybody", everybody).unwrap();
     let changed = Arc::new(Notify::new());
     let wanted = Wanted {
         registry: &config.registry,
-        names: &[],
+        names: &["everybody".to_owned()],
         scrape: config.scrape.clone(),
         prometheus: None,
         gateway: GatewaySource::None,
@@ -193,8 +256,11 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
     lap("survey");
     let endpoints = model::endpoints(&variants);
     assert_eq!(endpoints.len(), variants.len() * REPLICAS);
+    controller.replicas.track(endpoints);
+    controller.replicas.read();
+    lap("collect");
     let reading = controller.replicas.gateways();
-    let mut views = model::views(&variants, &reading, &controller.replicas, None, now);
+    let mut views = model::views(&variants, &reading, &mut controller.replicas, None, now);
     lap("views");
     tell(&mut views, full, now);
     lap("(telling signals)");
@@ -214,7 +280,7 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
     lap("report");
     controller.handle.publish(Pass { gpus, ..pass });
     lap("publish");
-    drop((variants, views, decisions, endpoints));
+    drop((variants, views, decisions));
     lap("forget");
 }
 

@@ -43,7 +43,7 @@ const MOST_UNSEEN: usize = 1000;
 pub(super) fn views(
     variants: &[Variant],
     reading: &GatewayReading,
-    sources: &ReplicaSources,
+    sources: &mut ReplicaSources,
     unseen: Option<&str>,
     now: Instant,
 ) -> BTreeMap<ModelKey, ModelView> {
@@ -141,7 +141,7 @@ fn in_words_of_capacity(demand: &Signal<ModelDemand>, arrivals: Option<f64>) -> 
     }
 }
 
-fn replica(variant: &Variant, model: &str, pod: &PodFacts, sources: &ReplicaSources, now: Instant) -> ReplicaView {
+fn replica(variant: &Variant, model: &str, pod: &PodFacts, sources: &mut ReplicaSources, now: Instant) -> ReplicaView {
     let mut view = ReplicaView::unknown(
         pod.name.as_str(),
         pod.state.clone(),
@@ -154,7 +154,7 @@ fn replica(variant: &Variant, model: &str, pod: &PodFacts, sources: &ReplicaSour
     if pod.state != ReplicaState::Ready {
         return view;
     }
-    let Some(signals) = sources.signals(variant, model, &pod.name).cloned() else {
+    let Some(signals) = sources.take(variant, model, &pod.name) else {
         return not_asked(view, now);
     };
     view.kv = signals.kv;

@@ -135,7 +135,7 @@ impl Controller {
             .find(|finding| finding.kind == reasons::OPTIMIZATION_READY);
         let engine_of = |pod: &str| {
             let (settings, _) = variant.decidable()?;
-            self.replicas.signals(variant, &settings.model, pod)?.found.clone()
+            self.replicas.engine(variant, &settings.model, pod).cloned()
         };
         let settings = variant.settings.as_ref();
         let config = variant.config.as_ref();

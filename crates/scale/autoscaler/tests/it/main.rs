@@ -94,6 +94,18 @@ async fn saturation_raises_replicas_and_the_object_says_why() {
     let page = scaler.handle.metrics_text();
     let series = "wva_desired_replicas{variant_name=\"llama-l4\",namespace=\"default\",accelerator_type=\"L4\"}";
     assert!(page.contains(series), "{page}");
+    assert!(page.contains("tidegate_source_up{source=\"replica\"} 1"), "{page}");
+    assert_eq!(scaler.handle.sources()["replica"].up, Some(true));
+    let variants = scaler.handle.variants();
+    let told = variants[0].model_signals.as_ref().unwrap();
+    assert_eq!(
+        told.silent,
+        ["default/llama-l4-a"],
+        "its page has no counter of requests"
+    );
+    assert_eq!(told.arrivals_per_second, None, "which is not 0");
+    let kv = variants[0].replicas[0].kv_usage.unwrap();
+    assert_eq!((kv.value, kv.source), (0.95, "replica"));
 
     fleet.remove_variant("llama-l4").await;
     fleet

@@ -2,6 +2,7 @@
 
 use super::client::Answer;
 use super::recorded::Recording;
+use super::tracked::Outcome;
 use super::{Shared, query};
 use crate::Endpoint;
 use crate::cache::Cached;
@@ -90,6 +91,10 @@ pub(super) async fn for_a_pass(shared: &Arc<Shared>) {
     for (key, tracked) in shared.models.lock().iter_mut() {
         tracked.of_pass = None;
         if matches!(shared.cache.get(&Shared::cache_key(key), now), Cached::Hit(_)) {
+            continue;
+        }
+        // With a cache, a server that fails is left alone for a while.
+        if shared.cache.keeps() && matches!(tracked.outcome, Outcome::Failed(_)) && now < tracked.due {
             continue;
         }
         asked.push(Due {

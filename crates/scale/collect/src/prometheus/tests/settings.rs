@@ -69,6 +69,25 @@ async fn without_a_cache_every_pass_asks_and_waits_no_longer_than_its_deadline()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_fails_is_not_asked_by_every_pass() {
+    let scene = Scene::new(Server::of(&[A]), &["a"], |config| {
+        config.fetch_interval = Duration::ZERO;
+    });
+    scene.server.lock().fails = Some((500, ""));
+    for _ in 0..120 {
+        scene.source.refresh().await;
+        sleep(Duration::from_millis(500)).await;
+    }
+    let asked = scene.asked();
+    assert!((5..=15).contains(&asked), "{asked} questions within a minute");
+    assert_eq!(scene.found(), Found::PrometheusError);
+    scene.server.lock().fails = None;
+    sleep(seconds(15)).await;
+    scene.source.refresh().await;
+    assert_eq!(scene.found(), Found::MetricsFound);
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_models_are_asked_for_within_one_deadline() {
     let scene = Scene::new(Server::of(&[A]), &["a"], |config| {
         config.cache_enabled = false;
