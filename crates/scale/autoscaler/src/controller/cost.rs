@@ -186,7 +186,7 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
     let endpoints = model::endpoints(&variants);
     assert_eq!(endpoints.len(), variants.len() * REPLICAS);
     let reading = controller.gateway.read();
-    let mut views = model::views(&variants, &reading, &controller.replicas, None, now);
+    let mut views = model::views(&variants, &reading, &controller.replicas, now);
     lap("views");
     tell(&mut views, full, now);
     lap("(telling signals)");

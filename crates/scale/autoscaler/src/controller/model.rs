@@ -6,6 +6,7 @@ use crate::survey::{PodFacts, Variant};
 use capacity::{Demand, GatewayView, ModelView, Percentiles, ReplicaState, ReplicaView, Slo, VariantView};
 use collect::{Endpoint, EndpointLedger, GatewayReading, ModelDemand};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use units::{Instant, Signal, Source};
 
 /// Every replica that can be asked for its metrics.
@@ -28,23 +29,16 @@ pub(super) fn endpoints(variants: &[Variant]) -> Vec<Endpoint> {
     endpoints
 }
 
-/// Most replicas that are taken to be there though nobody sees them.
-const MOST_UNSEEN: usize = 1000;
-
 /// Groups variants by namespace and model, with all that is known of them.
-///
-/// `unseen` says why Pods cannot be seen, if they cannot. What was asked for
-/// and is not among those last seen may well serve then: it counts as ready
-/// and silent, so that nothing is taken away on half the facts.
 pub(super) fn views(
     variants: &[Variant],
     reading: &GatewayReading,
     sources: &ReplicaSources,
-    unseen: Option<&str>,
     now: Instant,
 ) -> BTreeMap<ModelKey, ModelView> {
     let mut demands: BTreeMap<ModelKey, (Signal<ModelDemand>, Vec<String>)> = BTreeMap::new();
     let mut views: BTreeMap<ModelKey, ModelView> = BTreeMap::new();
+    let mut born: BTreeMap<ModelKey, BTreeMap<String, Instant>> = BTreeMap::new();
     for variant in variants {
         let Some((settings, target)) = variant.decidable() else {
             continue;
@@ -53,6 +47,9 @@ pub(super) fn views(
         let (demand, silent) = demands
             .entry(key.clone())
             .or_insert_with(|| reading.demand(&key.0, &key.1, now));
+        let since = |pod: &PodFacts| Some((pod.name.clone(), pod.ready_since?));
+        let pods = variant.pods.iter().filter_map(since);
+        born.entry(key.clone()).or_default().extend(pods);
         let view = views.entry(key).or_insert_with(|| ModelView {
             model: settings.model.clone(),
             namespace: variant.namespace.clone(),
@@ -67,18 +64,11 @@ pub(super) fn views(
             },
             variants: Vec::new(),
         });
-        let mut replicas: Vec<ReplicaView> = variant
+        let replicas = variant
             .pods
             .iter()
             .map(|pod| replica(variant, &settings.model, pod, demand, sources, now))
             .collect();
-        if let Some(why) = unseen {
-            let wanted = target.wanted as usize;
-            for number in (replicas.len()..wanted).take(MOST_UNSEEN) {
-                let name = format!("{}, replica {}", variant.name, number + 1);
-                replicas.push(ReplicaView::unknown(name, ReplicaState::Ready, now, why));
-            }
-        }
         view.variants.push(VariantView {
             name: variant.name.clone(),
             accelerator: variant.accelerator.clone(),
@@ -89,6 +79,11 @@ pub(super) fn views(
             slots: target.slots,
             replicas,
         });
+    }
+    for (key, view) in &mut views {
+        if let Some(born) = born.get(key) {
+            expect_new(view, born, now);
+        }
     }
     views
 }
@@ -191,6 +186,38 @@ fn replica(
     view
 }
 
+/// A Pod that has been ready for less than this may not have been heard of yet.
+const NEW: Duration = Duration::from_secs(60);
+
+/// Counts new Pods that nobody has told of yet as coming, where others are
+/// known: taken for silent ones, they would count as full as those are, and
+/// each that comes would call for more. `born` tells since when which is ready.
+fn expect_new(view: &mut ModelView, born: &BTreeMap<String, Instant>, now: Instant) {
+    let ready = |replica: &ReplicaView| replica.state == ReplicaState::Ready;
+    let mut all = view.variants.iter().flat_map(|variant| &variant.replicas);
+    if !all.any(|replica| ready(replica) && !unheard(replica)) {
+        return;
+    }
+    for replica in view.variants.iter_mut().flat_map(|variant| &mut variant.replicas) {
+        let since = born.get(&replica.name).filter(|since| now.since(**since) < NEW);
+        if let (true, Some(since)) = (ready(replica) && unheard(replica), since) {
+            replica.state = ReplicaState::Pending { since: *since };
+        }
+    }
+}
+
+/// Whether nobody has told anything of it.
+fn unheard(view: &ReplicaView) -> bool {
+    let signals = [
+        &view.kv,
+        &view.running,
+        &view.waiting,
+        &view.token_rate,
+        &view.in_flight,
+    ];
+    signals.iter().all(|signal| signal.last().is_none())
+}
+
 /// A Pod's line in the gateways' ledger, by address, else by name.
 fn ledger_of<'a>(pod: &PodFacts, variant: &Variant, demand: &'a ModelDemand) -> Option<&'a EndpointLedger> {
     let by_address = pod
@@ -204,4 +231,57 @@ fn ledger_of<'a>(pod: &PodFacts, variant: &Variant, demand: &'a ModelDemand) -> 
             .values()
             .find(|ledger| ledger.pod == pod.name || ledger.pod == full_name)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_secs(1000);
+
+    /// A model with one ready replica for each of these: heard, and ready since when.
+    fn after(replicas: &[(bool, Option<u64>)]) -> Vec<bool> {
+        let mut view = ModelView {
+            model: "m".to_owned(),
+            namespace: "n".to_owned(),
+            slo: None,
+            gateway: GatewayView::Absent,
+            variants: vec![VariantView {
+                name: "v".to_owned(),
+                accelerator: None,
+                cost: 1.0,
+                min: 1,
+                max: 9,
+                wanted: 3,
+                slots: None,
+                replicas: Vec::new(),
+            }],
+        };
+        let mut born = BTreeMap::new();
+        for (number, (heard, since)) in replicas.iter().enumerate() {
+            let name = format!("v-{number}");
+            let mut replica = ReplicaView::unknown(name.clone(), ReplicaState::Ready, NOW, "not asked yet");
+            if *heard {
+                replica.running = Signal::observed(9.0, NOW, Source::Replica);
+            }
+            view.variants[0].replicas.push(replica);
+            born.extend(since.map(|since| (name, Instant::from_secs(since))));
+        }
+        expect_new(&mut view, &born, NOW);
+        let all = &view.variants[0].replicas;
+        all.iter().map(|replica| replica.state == ReplicaState::Ready).collect()
+    }
+
+    #[test]
+    fn a_new_pod_nobody_has_told_of_is_still_coming() {
+        assert_eq!(after(&[(true, Some(1)), (false, Some(990))]), [true, false]);
+        assert_eq!(after(&[(true, Some(1)), (true, Some(990))]), [true, true], "heard");
+        assert_eq!(after(&[(true, Some(1)), (false, Some(900))]), [true, true], "not new");
+        assert_eq!(after(&[(true, Some(1)), (false, None)]), [true, true], "nobody says");
+        assert_eq!(
+            after(&[(false, Some(990)), (false, Some(995))]),
+            [true, true],
+            "none is known"
+        );
+    }
 }
