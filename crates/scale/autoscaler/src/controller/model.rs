@@ -206,6 +206,16 @@ fn expect_new(view: &mut ModelView, born: &BTreeMap<String, Instant>, now: Insta
     }
 }
 
+/// How many of a variant's Pods are ready and count as coming, being new.
+pub(super) fn new_pods(variant: &Variant, view: &ModelView) -> usize {
+    let seen = view.variants.iter().find(|seen| seen.name == variant.name);
+    // One is made of the other, in its order.
+    let pairs = seen.iter().flat_map(|seen| seen.replicas.iter().zip(&variant.pods));
+    pairs
+        .filter(|(replica, pod)| pod.state == ReplicaState::Ready && replica.state != ReplicaState::Ready)
+        .count()
+}
+
 /// Whether nobody has told anything of it.
 fn unheard(view: &ReplicaView) -> bool {
     let signals = [

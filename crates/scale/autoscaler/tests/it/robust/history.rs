@@ -145,6 +145,7 @@ impl History {
             let Some(told) = number_before(&message, " ready replica") else {
                 continue;
             };
+            let told = told + number_before(&message, " more ready").unwrap_or(0);
             let lately = &self.moments[i.saturating_sub(LATE)..=i];
             assert!(
                 lately.iter().any(|then| then.serving == told),
