@@ -30,6 +30,7 @@ mod act;
 #[cfg(test)]
 mod cost;
 mod findings;
+mod hold;
 mod limit;
 mod model;
 mod notable;
@@ -173,16 +174,13 @@ impl Controller {
         self.replicas.read();
         let reading = self.replicas.gateways();
         let now = self.clock.now();
-        let views = model::views(
-            &variants,
-            &reading,
-            &mut self.replicas,
-            self.world.old_pods().as_deref(),
-            now,
-        );
+        let views = model::views(&variants, &reading, &mut self.replicas, now);
         self.forget_what_was_made_anew(&variants, &views);
         // One that does not lead decides too, so that it knows what to do when it does.
         let mut decisions = self.decide(&variants, &views, now);
+        if let Some(why) = self.world.old_pods() {
+            hold::take_nothing(&mut decisions, &why);
+        }
         let gpus = self.limit(&variants, &views, &mut decisions, now);
         let deciding = self.clock.now().since(started).saturating_sub(waited);
 

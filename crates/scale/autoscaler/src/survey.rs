@@ -62,6 +62,8 @@ pub(crate) struct PodFacts {
     pub(crate) ip: Option<String>,
     pub(crate) port: u16,
     pub(crate) state: ReplicaState,
+    /// When it became ready, by its node's clock, if it is and says so.
+    pub(crate) ready_since: Option<Instant>,
     /// The phase, or what a container waits for.
     pub(crate) phase: String,
     pub(crate) slots: Option<f64>,
@@ -379,6 +381,7 @@ fn facts(pod: &Arc<Pod>, pools: Option<&PoolsByLabel>) -> PodFacts {
             .filter(|ip| !ip.is_empty()),
         port: port(pod, pools),
         state: state(pod),
+        ready_since: ready_since(pod),
         phase: phase(pod),
         slots: slots.filter(|slots| *slots > 0).map(f64::from),
         gpus: inventory::held_by(pod),
@@ -450,22 +453,24 @@ fn port(pod: &Pod, pools: Option<&PoolsByLabel>) -> u16 {
         .unwrap_or(DEFAULT_PORT)
 }
 
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    let mut conditions = pod.status.as_ref()?.conditions.as_ref()?.iter();
+    conditions.find(|condition| condition.type_ == kind)
+}
+
+fn ready_since(pod: &Pod) -> Option<Instant> {
+    let ready = condition(pod, "Ready").filter(|ready| ready.status == "True")?;
+    ready.last_transition_time.as_ref().map(instant_of)
+}
+
 fn state(pod: &Pod) -> ReplicaState {
-    let condition = |kind: &str| -> Option<&PodCondition> {
-        pod.status
-            .as_ref()?
-            .conditions
-            .as_ref()?
-            .iter()
-            .find(|condition| condition.type_ == kind)
-    };
     let created = pod.metadata.creation_timestamp.as_ref();
     let since = |time: Option<&Time>| time.or(created).map_or(Instant::ZERO, instant_of);
-    let ready = condition("Ready");
+    let ready = condition(pod, "Ready");
     if ready.is_some_and(|ready| ready.status == "True") {
         return ReplicaState::Ready;
     }
-    if let Some(scheduled) = condition("PodScheduled").filter(|scheduled| scheduled.status == "False") {
+    if let Some(scheduled) = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False") {
         return ReplicaState::Unschedulable {
             since: since(scheduled.last_transition_time.as_ref()),
             why: scheduled

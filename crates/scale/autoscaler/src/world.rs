@@ -60,7 +60,7 @@ pub(crate) struct Watched {
     pub(crate) errors: u64,
     /// The last of them.
     pub(crate) error: String,
-    /// When those in a row began, and when the last came.
+    /// Since when it cannot be begun, and when that was last tried.
     pub(crate) failing: Option<(Instant, Instant)>,
 }
 
@@ -84,7 +84,10 @@ impl Health {
                 watched.errors_in_a_row = watched.errors_in_a_row.saturating_add(1);
                 watched.errors += 1;
                 let now = Instant::now();
-                watched.failing = Some((watched.failing.map_or(now, |(since, _)| since), now));
+                // What breaks had worked until then.
+                let worked = matches!(error, watcher::Error::WatchFailed(_) | watcher::Error::WatchError(_));
+                let since = watched.failing.filter(|_| !worked).map_or(now, |(since, _)| since);
+                watched.failing = Some((since, now));
                 watched.error = error.to_string().chars().take(LONGEST_ERROR).collect();
             }
         }

@@ -260,7 +260,7 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
     controller.replicas.read();
     lap("collect");
     let reading = controller.replicas.gateways();
-    let mut views = model::views(&variants, &reading, &mut controller.replicas, None, now);
+    let mut views = model::views(&variants, &reading, &mut controller.replicas, now);
     lap("views");
     tell(&mut views, full, now);
     lap("(telling signals)");

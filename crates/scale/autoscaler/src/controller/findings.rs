@@ -10,7 +10,7 @@ use collect::Availability;
 /// Reason: the API does not let it be watched, or does not answer.
 const CANNOT_WATCH: &str = "CannotWatch";
 
-/// Why what is known is old, where it is.
+/// What is known is not all there is: why it is old, where it is.
 #[derive(Debug, Default)]
 pub(super) struct Old {
     pub(super) targets: Option<String>,
@@ -20,13 +20,15 @@ pub(super) struct Old {
 /// What this pass says of one variant, in conditions.
 ///
 /// `trouble` is what is wrong with Prometheus, where nobody else tells, and
-/// `old` says why what is known of targets and of Pods is.
+/// `old` says why what is known of targets and of Pods is; so many Pods are too
+/// `new` to have been heard of.
 pub(super) fn findings(
     variant: &Variant,
     decided: Option<&VariantDecision>,
     outcome: Option<&Acted>,
     trouble: Option<&Availability>,
     old: &Old,
+    new: usize,
 ) -> Findings {
     let target = variant.target.as_ref();
     let resolved = match (&target, &variant.target_key) {
@@ -54,7 +56,7 @@ pub(super) fn findings(
             conditions.extend(status::undecided(reasons::INVALID_CONFIGURATION, invalid));
         }
         (None, Some(invalid), Some(decided), _) => {
-            conditions.push(metrics(decided, trouble, old));
+            conditions.push(with_new(metrics(decided, trouble, old), new));
             conditions.push(Finding::new(
                 reasons::OPTIMIZATION_READY,
                 false,
@@ -63,7 +65,7 @@ pub(super) fn findings(
             ));
         }
         (None, None, Some(decided), _) => {
-            conditions.push(metrics(decided, trouble, old));
+            conditions.push(with_new(metrics(decided, trouble, old), new));
             conditions.push(optimization(decided, outcome));
         }
         (None, None, None, Err(why)) => conditions.extend(status::undecided(reasons::TARGET_NOT_FOUND, why)),
@@ -95,6 +97,15 @@ fn invalid(variant: &Variant, decided: bool) -> Option<String> {
         .flat_map(|config| &config.problems);
     let all: Vec<&str> = variant.invalid.iter().chain(of_maps).map(String::as_str).collect();
     (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// Tells of Pods that are ready and count as coming, as nobody has told of them.
+fn with_new(mut finding: Finding, new: usize) -> Finding {
+    if new > 0 {
+        let more = format!("; {new} more ready, and too new to have been heard of");
+        finding.message.push_str(&more);
+    }
+    finding
 }
 
 fn metrics(decided: &VariantDecision, trouble: Option<&Availability>, old: &Old) -> Finding {

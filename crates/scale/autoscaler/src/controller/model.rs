@@ -32,23 +32,16 @@ pub(super) fn endpoints(variants: &[Variant]) -> Vec<Endpoint> {
     endpoints
 }
 
-/// Most replicas that are taken to be there though nobody sees them.
-const MOST_UNSEEN: usize = 1000;
-
 /// Groups variants by namespace and model, with all that is known of them.
-///
-/// `unseen` says why Pods cannot be seen, if they cannot. What was asked for
-/// and is not among those last seen may well serve then: it counts as ready
-/// and silent, so that nothing is taken away on half the facts.
 pub(super) fn views(
     variants: &[Variant],
     reading: &GatewayReading,
     sources: &mut ReplicaSources,
-    unseen: Option<&str>,
     now: Instant,
 ) -> BTreeMap<ModelKey, ModelView> {
     let mut demands: BTreeMap<ModelKey, (Signal<ModelDemand>, Vec<String>)> = BTreeMap::new();
     let mut views: BTreeMap<ModelKey, ModelView> = BTreeMap::new();
+    let mut born: BTreeMap<ModelKey, BTreeMap<String, Instant>> = BTreeMap::new();
     for variant in variants {
         let Some((settings, target)) = variant.decidable() else {
             continue;
@@ -57,6 +50,9 @@ pub(super) fn views(
         let (demand, silent) = demands
             .entry(key.clone())
             .or_insert_with(|| reading.demand(&key.0, &key.1, now));
+        let since = |pod: &PodFacts| Some((pod.name.clone(), pod.ready_since?));
+        let pods = variant.pods.iter().filter_map(since);
+        born.entry(key.clone()).or_default().extend(pods);
         let view = views.entry(key).or_insert_with(|| ModelView {
             model: settings.model.clone(),
             namespace: variant.namespace.clone(),
@@ -72,18 +68,11 @@ pub(super) fn views(
             },
             variants: Vec::new(),
         });
-        let mut replicas: Vec<ReplicaView> = variant
+        let replicas = variant
             .pods
             .iter()
             .map(|pod| replica(variant, &settings.model, pod, sources, now))
             .collect();
-        if let Some(why) = unseen {
-            let wanted = target.wanted as usize;
-            for number in (replicas.len()..wanted).take(MOST_UNSEEN) {
-                let name = format!("{}, replica {}", variant.name, number + 1);
-                replicas.push(ReplicaView::unknown(name, ReplicaState::Ready, now, why));
-            }
-        }
         view.variants.push(VariantView {
             name: variant.name.clone(),
             accelerator: variant.accelerator.clone(),
@@ -94,6 +83,11 @@ pub(super) fn views(
             slots: target.slots,
             replicas,
         });
+    }
+    for (key, view) in &mut views {
+        if let Some(born) = born.get(key) {
+            expect_new(view, born, now);
+        }
     }
     views
 }
@@ -181,9 +175,53 @@ fn not_asked(view: ReplicaView, now: Instant) -> ReplicaView {
     ReplicaView { slots, ..unknown }
 }
 
+/// A Pod that has been ready for less than this may not have been heard of yet.
+const NEW: Duration = Duration::from_secs(60);
+
+/// Counts new Pods that nobody has told of yet as coming, where others are
+/// known: taken for silent ones, they would count as full as those are, and
+/// each that comes would call for more. `born` tells since when which is ready.
+fn expect_new(view: &mut ModelView, born: &BTreeMap<String, Instant>, now: Instant) {
+    let ready = |replica: &ReplicaView| replica.state == ReplicaState::Ready;
+    let mut all = view.variants.iter().flat_map(|variant| &variant.replicas);
+    if !all.any(|replica| ready(replica) && !unheard(replica)) {
+        return;
+    }
+    for replica in view.variants.iter_mut().flat_map(|variant| &mut variant.replicas) {
+        let since = born.get(&replica.name).filter(|since| now.since(**since) < NEW);
+        if let (true, Some(since)) = (ready(replica) && unheard(replica), since) {
+            replica.state = ReplicaState::Pending { since: *since };
+        }
+    }
+}
+
+/// How many of a variant's Pods are ready and count as coming, being new.
+pub(super) fn new_pods(variant: &Variant, view: &ModelView) -> usize {
+    let seen = view.variants.iter().find(|seen| seen.name == variant.name);
+    // One is made of the other, in its order.
+    let pairs = seen.iter().flat_map(|seen| seen.replicas.iter().zip(&variant.pods));
+    pairs
+        .filter(|(replica, pod)| pod.state == ReplicaState::Ready && replica.state != ReplicaState::Ready)
+        .count()
+}
+
+/// Whether nobody has told anything of it.
+fn unheard(view: &ReplicaView) -> bool {
+    let signals = [
+        &view.kv,
+        &view.running,
+        &view.waiting,
+        &view.token_rate,
+        &view.in_flight,
+    ];
+    signals.iter().all(|signal| signal.last().is_none())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOW: Instant = Instant::from_secs(1000);
 
     #[test]
     fn replicas_stand_in_for_a_gateway_that_does_not_know_the_arrivals_yet() {
@@ -210,6 +248,52 @@ mod tests {
             unknown.last(),
             None,
             "a gateway that does not tell is not asked for less"
+        );
+    }
+
+    /// A model with one ready replica for each of these: heard, and ready since when.
+    fn after(replicas: &[(bool, Option<u64>)]) -> Vec<bool> {
+        let mut view = ModelView {
+            model: "m".to_owned(),
+            namespace: "n".to_owned(),
+            slo: None,
+            gateway: GatewayView::Absent,
+            variants: vec![VariantView {
+                name: "v".to_owned(),
+                accelerator: None,
+                cost: 1.0,
+                min: 1,
+                max: 9,
+                wanted: 3,
+                slots: None,
+                replicas: Vec::new(),
+            }],
+        };
+        let mut born = BTreeMap::new();
+        for (number, (heard, since)) in replicas.iter().enumerate() {
+            let name = format!("v-{number}");
+            let mut replica = ReplicaView::unknown(name.clone(), ReplicaState::Ready, NOW, "not asked yet");
+            if *heard {
+                replica.running = Signal::observed(9.0, NOW, Source::Replica);
+            }
+            view.variants[0].replicas.push(replica);
+            born.extend(since.map(|since| (name, Instant::from_secs(since))));
+        }
+        expect_new(&mut view, &born, NOW);
+        let all = &view.variants[0].replicas;
+        all.iter().map(|replica| replica.state == ReplicaState::Ready).collect()
+    }
+
+    #[test]
+    fn a_new_pod_nobody_has_told_of_is_still_coming() {
+        assert_eq!(after(&[(true, Some(1)), (false, Some(990))]), [true, false]);
+        assert_eq!(after(&[(true, Some(1)), (true, Some(990))]), [true, true], "heard");
+        assert_eq!(after(&[(true, Some(1)), (false, Some(900))]), [true, true], "not new");
+        assert_eq!(after(&[(true, Some(1)), (false, None)]), [true, true], "nobody says");
+        assert_eq!(
+            after(&[(false, Some(990)), (false, Some(995))]),
+            [true, true],
+            "none is known"
         );
     }
 }

@@ -57,7 +57,9 @@ impl Controller {
             let decided = found.map(|(_, _, decided)| decided);
             let outcome = acted.get(&variant.uid);
             let trouble = key_of(variant).and_then(|model| self.replicas.trouble(variant, model));
-            let findings = findings(variant, decided, outcome, trouble, &old);
+            let view = found.and_then(|(key, ..)| views.get(key));
+            let new = view.map_or(0, |view| super::model::new_pods(variant, view));
+            let findings = findings(variant, decided, outcome, trouble, &old, new);
             if let Some((key, decision, decided)) = found
                 && leads
                 && self.teller.decision(variant, decision, decided, outcome, at)
@@ -71,7 +73,6 @@ impl Controller {
                 self.write_status(variant, &findings, wall);
             }
             let key = found.map(|(key, ..)| key);
-            let view = key.and_then(|key| views.get(key));
             let explanation = key.and_then(|key| explanations.get(key)).cloned();
             shown.push(self.show(variant, decided, &findings, view, explanation, now));
         }

@@ -137,6 +137,25 @@ impl History {
         self
     }
 
+    /// The replicas that are told of are those that are there, or were a moment ago.
+    pub(crate) fn counts_right(&self) -> &Self {
+        const LATE: usize = 3;
+        for (i, moment) in self.moments.iter().enumerate() {
+            let message = moment.says("MetricsAvailable").message;
+            let Some(told) = number_before(&message, " ready replica") else {
+                continue;
+            };
+            let told = told + number_before(&message, " more ready").unwrap_or(0);
+            let lately = &self.moments[i.saturating_sub(LATE)..=i];
+            assert!(
+                lately.iter().any(|then| then.serving == told),
+                "{message:?} at {}: {self}",
+                moment.at
+            );
+        }
+        self
+    }
+
     /// What holds of every status, whatever happens: all three conditions are
     /// there, none contradicts itself or another.
     pub(crate) fn sound(&self) -> &Self {
@@ -147,6 +166,14 @@ impl History {
                 let told = !said.message.is_empty() && !said.reason.is_empty();
                 assert!(told, "{kind} says nothing at {at}: {self}");
             }
+            let ready = moment.says("OptimizationReady");
+            let stays = number_after(&ready.message, " stays at ");
+            let told = stays.filter(|_| moment.desired.is_some());
+            assert!(
+                told.is_none_or(|told| Some(told) == moment.desired),
+                "{ready:?} and {:?} at {at}: {self}",
+                moment.desired
+            );
             let metrics = moment.says("MetricsAvailable");
             assert_eq!(
                 metrics.status == "True",
@@ -160,12 +187,24 @@ impl History {
                 "{target:?} at {at}: {self}"
             );
             if target.status == "False" {
-                let ready = moment.says("OptimizationReady");
                 assert_ne!(ready.status, "True", "{target:?} and {ready:?} at {at}: {self}");
             }
         }
         self
     }
+}
+
+/// The number that follows these words.
+fn number_after(text: &str, words: &str) -> Option<i64> {
+    let (_, rest) = text.split_once(words)?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// The number before these words.
+fn number_before(text: &str, words: &str) -> Option<usize> {
+    let (before, _) = text.split_once(words)?;
+    before.rsplit(' ').next()?.parse().ok()
 }
 
 /// The changes, one a line.

@@ -65,7 +65,8 @@ pub(crate) struct Setup {
     pub(crate) configmaps: Vec<(&'static str, Value)>,
     /// Controllers that take part in an election; one alone without.
     pub(crate) candidates: u64,
-    /// Seconds that the clock of each is ahead of the one before.
+    /// Seconds that the first's clock is ahead of everybody's, and each other's
+    /// of the one before; the first of several is right.
     pub(crate) apart: i64,
 }
 
@@ -211,7 +212,8 @@ impl World {
         world.moments.lock().clear();
         let candidates = world.setup.candidates;
         for number in 0..candidates.max(1) {
-            world.start(number, number as i64 * world.setup.apart).await;
+            let steps = if candidates == 0 { 1 } else { number as i64 };
+            world.start(number, steps * world.setup.apart).await;
         }
         world
     }
