@@ -46,6 +46,9 @@ pub struct Memory {
     pub(crate) throughput: ThroughputMemory,
     /// And of the time they take.
     pub(crate) models: Models,
+    /// When replicas of a variant that did not come up may be tried again, where
+    /// others keep no promise.
+    pub(crate) tried_again: BTreeMap<String, Instant>,
     /// What was tried on each variant to keep each latency within the SLO.
     pub(crate) tried: BTreeMap<(String, Kind), Tried>,
 }
@@ -143,6 +146,7 @@ impl Memory {
         }
         self.models.keep_only(&present);
         self.tried.retain(|(name, _), _| present(name));
+        self.tried_again.retain(|name, _| present(name));
         self.slots.retain(|name, _| present(name));
         self.absent.retain(|name, _| present(name));
         self.starts.retain(|name, _| present(name));

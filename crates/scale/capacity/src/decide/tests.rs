@@ -10,5 +10,6 @@ mod scene;
 mod simulation;
 mod slo;
 mod table;
+mod tokens;
 
 pub(crate) use scene::{Scene, Variant};

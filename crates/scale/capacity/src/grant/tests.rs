@@ -500,6 +500,38 @@ proptest! {
     }
 
     #[test]
+    fn whatever_is_granted_has_a_node(
+        (models, priorities) in scene(), nodes in prop::collection::vec(0u64..6, 0..4), by_pods in any::<bool>(),
+    ) {
+        let mut models = models;
+        for terms in models.iter_mut().flat_map(|(_, terms)| terms) {
+            // All Pods are there, so that no promise takes a node first.
+            (terms.accelerator, terms.held) = (Some("L4".to_owned()), u32::MAX);
+            terms.gpus_per_pod = if by_pods { 1 } else { 0 };
+        }
+        let mut stock = Stock::default();
+        nodes.iter().for_each(|gpus| stock.add_node(*gpus, 0));
+        let (inventory, quotas) = (Inventory::Known([("L4".to_owned(), stock)].into()), Quotas::default());
+        let before = models.clone();
+        let granted = grant(&mut wishes(&mut models, &priorities), &supply(&inventory, &quotas));
+        let mut pods: Vec<u64> = Vec::new();
+        for (decision, terms) in &models {
+            for (decided, terms) in decision.variants.iter().zip(terms) {
+                let gpus = u64::from(terms.gpus_per_replica);
+                let more = u64::from(decided.to.saturating_sub(decided.from));
+                let (size, count) = if by_pods { (1, more * gpus) } else { (gpus, more) };
+                pods.extend((0..count).filter(|_| gpus > 0).map(|_| size));
+            }
+        }
+        pods.sort_unstable_by(|a, b| b.cmp(a));
+        prop_assert!(crate::optimize::gpus::tests::packs(&mut nodes.clone(), &pods), "{pods:?} on {nodes:?}");
+        prop_assert_eq!(granted.left["L4"], nodes.iter().sum::<u64>() - pods.iter().sum::<u64>());
+        let mut again = before;
+        prop_assert_eq!(grant(&mut wishes(&mut again, &priorities), &supply(&inventory, &quotas)), granted, "the same again");
+        prop_assert_eq!(again, models);
+    }
+
+    #[test]
     fn no_figure_panics(
         (mut models, priorities) in scene(),
         figures in prop::collection::vec((any::<f64>(), prop::option::of(any::<f64>()), any::<u32>(), any::<u32>(), any::<u32>()), 12),

@@ -445,4 +445,4 @@ fn published<'a>(claims: &'a [Claim], books: &mut Books<'a>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -94,8 +94,9 @@ pub struct TokenVariant {
     pub name: String,
     /// What it runs on, if that is known.
     pub accelerator: Option<String>,
-    /// GPUs of one replica.
-    pub gpus: u32,
+    /// GPUs of one replica, if that is known. Where it is not, what is seen of
+    /// this variant says nothing of another.
+    pub gpus: Option<u32>,
     /// Cost of one replica per hour, from its specification.
     pub cost: f64,
     /// Replicas that serve.
@@ -212,7 +213,7 @@ pub fn analyze(
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
 
     let mut variants = Vec::with_capacity(sorted.len());
-    let mut at_limit = 0;
+    let (mut at_limit, mut memory_only) = (0, Vec::new());
     for variant in &sorted {
         let measured: Vec<estimate::Measured> = variant
             .replicas
@@ -220,6 +221,9 @@ pub fn analyze(
             .filter_map(|replica| estimator.measure(variant, replica))
             .collect();
         at_limit += measured.iter().filter(|replica| replica.at_limit).count();
+        if mode == Mode::Guarded && measured.iter().any(|replica| replica.memory_only) {
+            memory_only.push(variant.name.clone());
+        }
         let capacities: Vec<f64> = measured.iter().map(|replica| replica.capacity).collect();
         let (per_replica, from) = if measured.is_empty() {
             (0.0, CapacityFrom::Unknown)
@@ -286,8 +290,36 @@ pub fn analyze(
             "nothing goes while the queue in front is silent",
         );
         keep(
-            variants.iter().any(|v| v.ready > 0 && v.from == CapacityFrom::Unknown),
-            "nothing goes while nobody knows what a replica holds",
+            variants
+                .iter()
+                .any(|v| v.ready > 0 && !matches!(v.from, CapacityFrom::Reported | CapacityFrom::Remembered)),
+            "nothing goes while nobody has seen what a replica holds",
+        );
+        let of = |from: &[CapacityFrom]| -> Vec<String> {
+            let coming = variants.iter().filter(|v| v.ready.saturating_add(v.pending) > 0);
+            coming
+                .filter(|v| from.contains(&v.from))
+                .map(|v| v.name.clone())
+                .collect()
+        };
+        let mut tell = |names: Vec<String>, what: &str| {
+            if !names.is_empty() {
+                said.push(format!("{}: {what}", words::some_of(&names)));
+            }
+        };
+        tell(
+            memory_only,
+            "only memory bounds it, as measured; no batch has been seen at its limit, and no engine argument \
+             (--max-num-batched-tokens, --max-num-seqs) tells one",
+        );
+        tell(
+            of(&[CapacityFrom::Derived, CapacityFrom::Similar, CapacityFrom::Budget]),
+            "nothing was seen of it yet; what its engine's arguments say stands in",
+        );
+        tell(
+            of(&[CapacityFrom::Unknown]),
+            "nothing was seen of it yet, so its slots count as much as those of the others; its server should \
+             publish its KV cache (vllm:cache_config_info with num_gpu_blocks and block_size)",
         );
     }
     let utilisation = (supply > 0.0).then(|| demand / supply);

@@ -33,7 +33,7 @@ pub(super) fn tokens(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
         .map(|stand| TokenVariant {
             name: stand.variant.name.clone(),
             accelerator: stand.variant.accelerator.clone(),
-            gpus: 1,
+            gpus: None,
             cost: stand.variant.cost,
             ready: stand.ready,
             pending: stand.coming,
@@ -58,7 +58,10 @@ pub(super) fn tokens(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
         .collect();
     let tells = |replica: &TokenReplica| replica.cache.is_some_and(|cache| cache > 0.0) && replica.in_use.is_some();
     if !variants.iter().flat_map(|variant| &variant.replicas).any(tells) {
-        return unknown(NAME, "no ready replica tells how many tokens its KV cache holds");
+        let why = "no ready replica tells how many tokens its KV cache holds: its server should publish that \
+                   (vllm:cache_config_info with num_gpu_blocks and block_size, sglang:max_total_num_tokens); \
+                   until then shares of the cache are judged";
+        return unknown(NAME, why);
     }
     let queue = match (&view.gateway, load.demand) {
         (GatewayView::Absent, _) => FrontQueue::Absent,
@@ -97,7 +100,17 @@ pub(super) fn tokens(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
     };
     // What does not fit is no chance.
     let urgent = amount.demand > amount.anticipated;
-    by_amount(ask, NAME, &amount, urgent, says, cause)
+    let known = |name: &str| analysis.variants.iter().any(|v| v.name == name && v.per_replica > 0.0);
+    let live = live_slots(ask, known);
+    by_amount(ask, NAME, &amount, live, urgent, says, cause)
+}
+
+/// Slots that serve or come, of the variants whose worth is known.
+fn live_slots(ask: &Ask<'_, '_>, known: impl Fn(&str) -> bool) -> f64 {
+    let stands = ask.load.stands.iter().filter(|stand| known(&stand.variant.name));
+    stands
+        .map(|stand| f64::from(stand.live_at(stand.variant.wanted)) * stand.slots)
+        .sum()
 }
 
 /// Tokens per second asked for against what replicas make when full.
@@ -167,20 +180,23 @@ pub(super) fn throughput(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
         required: analysis.required,
         spare: analysis.spare,
     };
-    by_amount(ask, NAME, &amount, false, analysis.said.clone(), analysis.said)
+    let live = live_slots(ask, |_| true);
+    by_amount(ask, NAME, &amount, live, false, analysis.said.clone(), analysis.said)
 }
 
-/// Turns an amount into slots: as many as it takes at what one is worth now.
+/// Turns an amount into slots: as many as it takes at what one of the `live`
+/// slots is worth, which are those that the amount was summed over. Slots of
+/// variants nobody has seen yet are taken to be worth as much.
 fn by_amount(
     ask: &mut Ask<'_, '_>,
     name: &'static str,
     amount: &Amount,
+    live: f64,
     urgent: bool,
     says: String,
     cause: String,
 ) -> Rule {
     let (load, have) = (ask.load, ask.have);
-    let live = load.live_capacity();
     let worth = amount.anticipated / live;
     if !(worth.is_finite() && worth > 0.0 && amount.demand.is_finite()) {
         return unknown(name, format!("{says}; what a replica is worth is not known"));

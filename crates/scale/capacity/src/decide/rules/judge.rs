@@ -10,7 +10,11 @@ use crate::heard::heard;
 use crate::load::{Load, Stand, spread};
 use crate::words::short_name;
 use crate::{Memory, ModelView, Policy};
+use std::time::Duration;
 use units::Instant;
+
+/// Replicas that did not come up are not relied upon again for so long.
+const AGAIN_AFTER: Duration = Duration::from_secs(1_800);
 
 /// What is known of the promises made for a model.
 #[derive(Debug)]
@@ -48,10 +52,10 @@ pub(in crate::decide) fn judge(
     price(&judged.answers, load);
     look(&mut judged, load, policy, now);
     let own = own(&judged, load, policy, now);
-    mark(&judged.promises, &own, load, memory);
+    mark(&judged.promises, &own, load, memory, now);
     look(&mut judged, load, policy, now);
     measure(&mut judged, &own, load, policy, memory, now);
-    let slow = mark(&judged.promises, &own, load, memory);
+    let slow = mark(&judged.promises, &own, load, memory, now);
     look(&mut judged, load, policy, now);
     let says = |(variant, why): (String, String)| {
         let name = short_name(&variant, &view.model);
@@ -164,6 +168,7 @@ fn mark(
     own: &[Vec<Option<f64>>],
     load: &mut Load<'_>,
     memory: &mut Memory,
+    now: Instant,
 ) -> Vec<(String, String)> {
     let mut why: Vec<Option<String>> = Vec::with_capacity(load.stands.len());
     for (stand, own) in load.stands.iter().zip(own) {
@@ -176,8 +181,21 @@ fn mark(
         why.push(slow);
     }
     let others = load.stands.iter().zip(&why);
-    let others = others.filter(|(stand, why)| why.is_none() && stand.variant.max > 0 && stand.stuck == 0);
-    if others.count() == 0 {
+    let others = others.filter(|(stand, why)| why.is_none() && stand.variant.max > 0);
+    let may_come = |stand: &Stand<'_>| {
+        let name = &stand.variant.name;
+        if stand.stuck > 0 {
+            memory.tried_again.insert(name.clone(), now + AGAIN_AFTER);
+        } else if serves(stand) {
+            memory.tried_again.remove(name);
+        }
+        memory.tried_again.get(name).is_none_or(|again| now >= *again)
+    };
+    if !others
+        .map(|(stand, _)| stand)
+        .map(may_come)
+        .fold(false, |any, may| any | may)
+    {
         why.iter_mut().for_each(|why| *why = None);
     }
     for (stand, why) in load.stands.iter_mut().zip(&why) {

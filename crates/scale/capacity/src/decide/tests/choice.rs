@@ -50,14 +50,15 @@ struct Fleet {
     rate: f64,
     now: Instant,
     memory: Memory,
-    /// GPUs of the quick kind beyond those it holds.
-    free: u64,
+    /// GPUs of the quick kind beyond those it holds; None: nobody counts them,
+    /// and no node has any.
+    free: Option<u64>,
     last: Option<Decision>,
 }
 
 impl Fleet {
     /// Two replicas of the first kind, none of the second.
-    fn new(seed: u64, kinds: [Kind; 2], itl_ms: f64, free: u64) -> Self {
+    fn new(seed: u64, kinds: [Kind; 2], itl_ms: f64, free: Option<u64>) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         Self {
@@ -83,7 +84,12 @@ impl Fleet {
     fn view(&mut self) -> ModelView {
         let now = self.now;
         let is_ready = |since: &Instant| now.since(*since) >= STARTUP;
-        let ready = self.replicas.iter().flatten().filter(|since| is_ready(since)).count();
+        let kinds = if self.free.is_some() { 2 } else { 1 };
+        let ready = self.replicas[..kinds]
+            .iter()
+            .flatten()
+            .filter(|since| is_ready(since))
+            .count();
         let rate = self.rate / ready.max(1) as f64;
         let mut in_flight = 0.0;
         let mut variants = Vec::new();
@@ -97,6 +103,12 @@ impl Fleet {
             let mut replicas = Vec::new();
             for (at, since) in self.replicas[which].clone().into_iter().enumerate() {
                 let name = format!("{}-{at:03}", kind.name);
+                if which == 1 && self.free.is_none() {
+                    let why = "0/2 nodes have a free GPU".to_owned();
+                    let state = ReplicaState::Unschedulable { since, why };
+                    replicas.push(ReplicaView::unknown(name, state, now, "not ready"));
+                    continue;
+                }
                 if !is_ready(&since) {
                     let state = ReplicaState::Pending { since };
                     replicas.push(ReplicaView::unknown(name, state, now, "not ready"));
@@ -176,11 +188,12 @@ impl Fleet {
     }
 
     fn grant(&mut self, view: &ModelView, decision: &mut Decision) {
+        let Some(free) = self.free else { return };
         let held = self.replicas[1].len() as u64;
         let stock = Stock::pool;
         let stocks = [
             ("l4".to_owned(), stock(1000, self.replicas[0].len() as u64)),
-            ("h100".to_owned(), stock(held + self.free, held)),
+            ("h100".to_owned(), stock(held + free, held)),
         ];
         let terms = decision.variants.iter().map(|decided| {
             let of = view
@@ -241,7 +254,7 @@ fn changes(asked: &[[u32; 2]]) -> usize {
 #[test]
 fn what_both_can_keep_is_kept_by_the_cheap_one() {
     for seed in 0..SEEDS {
-        let mut fleet = Fleet::new(seed, [CHEAP, QUICK], 50.0, 20);
+        let mut fleet = Fleet::new(seed, [CHEAP, QUICK], 50.0, Some(20));
         let asked = fleet.run(1800);
         assert!(
             asked.iter().all(|to| to[1] == 0),
@@ -262,7 +275,7 @@ fn what_both_can_keep_is_kept_by_the_cheap_one() {
 #[test]
 fn what_only_the_quick_one_can_keep_is_kept_by_it_and_stays_so() {
     for seed in 0..SEEDS {
-        let mut fleet = Fleet::new(seed, [SLOW, QUICK], 50.0, 20);
+        let mut fleet = Fleet::new(seed, [SLOW, QUICK], 50.0, Some(20));
         let asked = fleet.run(3600);
         let said = fleet.said().sentence.clone();
         let most = asked.iter().map(|to| to[0]).max().unwrap();
@@ -282,7 +295,7 @@ fn what_only_the_quick_one_can_keep_is_kept_by_it_and_stays_so() {
 #[test]
 fn what_the_quick_one_has_no_gpu_for_the_slow_one_serves_and_it_is_told() {
     for seed in 0..SEEDS {
-        let mut fleet = Fleet::new(seed, [SLOW, QUICK], 50.0, 0);
+        let mut fleet = Fleet::new(seed, [SLOW, QUICK], 50.0, Some(0));
         let asked = fleet.run(3600);
         let said = fleet.said().sentence.clone();
         let [slow, quick] = *asked.last().unwrap();
@@ -298,12 +311,31 @@ fn what_the_quick_one_has_no_gpu_for_the_slow_one_serves_and_it_is_told() {
             "seed {seed}: {said}"
         );
         // GPUs come free, and it is served as promised.
-        fleet.free = 20;
+        fleet.free = Some(20);
         let last = *fleet.run(1200).last().unwrap();
         assert!(
             last[0] == 0 && last[1] > 0,
             "seed {seed}: {last:?}: {}",
             fleet.said().sentence
         );
+    }
+}
+
+#[test]
+fn a_quick_one_that_never_comes_up_is_not_tried_all_the_time() {
+    for seed in 0..SEEDS {
+        let mut fleet = Fleet::new(seed, [SLOW, QUICK], 50.0, None);
+        let asked = fleet.run(2 * 3600);
+        let said = fleet.said().sentence.clone();
+        // Once it is known what is too slow, a try each half hour: up and down.
+        let tries = asked
+            .windows(2)
+            .filter(|pair| pair[0][1] == 0 && pair[1][1] > 0)
+            .count();
+        assert!(tries <= 5, "seed {seed}: {tries} tries: {said}");
+        let least = fleet.least_slow();
+        assert!(asked[600..].iter().all(|to| to[0] >= least), "seed {seed}: {said}");
+        let most = asked.iter().map(|to| to[0] + to[1]).max().unwrap();
+        assert!(most <= least * 5, "seed {seed}: up to {most}");
     }
 }

@@ -455,7 +455,7 @@ proptest! {
 
 /// Whether Pods of these sizes, largest first, can be put onto these nodes: by
 /// trying everything.
-fn packs(nodes: &mut [u64], sizes: &[u64]) -> bool {
+pub(crate) fn packs(nodes: &mut [u64], sizes: &[u64]) -> bool {
     let Some((first, rest)) = sizes.split_first() else {
         return true;
     };

@@ -13,6 +13,8 @@ pub(super) struct Measured {
     pub(super) demand: f64,
     /// Whether it holds all it can, or requests wait.
     pub(super) at_limit: bool,
+    /// Whether nothing but its memory bounds it, as far as is known.
+    pub(super) memory_only: bool,
 }
 
 pub(super) struct Estimator<'a> {
@@ -59,10 +61,8 @@ impl Estimator<'_> {
             model: self.view.model.clone(),
             accelerator: variant.accelerator.clone(),
             // The predecessor forgets that two GPUs do more than one.
-            gpus: match self.mode {
-                Mode::Guarded => variant.gpus,
-                Mode::AsPublished => 0,
-            },
+            gpus: variant.gpus.filter(|_| self.mode == Mode::Guarded),
+            variant: (self.mode == Mode::Guarded && variant.gpus.is_none()).then(|| variant.name.clone()),
             answers: bucket(output),
         };
         let seen = queued
@@ -94,12 +94,12 @@ impl Estimator<'_> {
         } else {
             self.memory.limit(&key)
         };
-        let k2 = shown
-            .or_else(|| {
-                let engine = variant.engine.as_ref()?;
-                engine.derived_capacity(input?, output?)
-            })
-            .unwrap_or(k1);
+        let k2 = shown.or_else(|| {
+            let engine = variant.engine.as_ref()?;
+            engine.derived_capacity(input?, output?)
+        });
+        let memory_only = k2.is_none();
+        let k2 = k2.unwrap_or(k1);
         let capacity = k1.min(k2.trunc());
         self.memory.learn_capacity(
             self.key(variant),
@@ -113,6 +113,7 @@ impl Estimator<'_> {
             capacity,
             demand: in_use + waiting * input.unwrap_or(0.0).trunc(),
             at_limit: queued || in_use >= k1,
+            memory_only,
         })
     }
 

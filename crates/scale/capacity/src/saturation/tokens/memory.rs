@@ -23,7 +23,9 @@ const ALIKE: f64 = 0.10;
 pub(super) struct Shape {
     pub(super) model: String,
     pub(super) accelerator: Option<String>,
-    pub(super) gpus: u32,
+    pub(super) gpus: Option<u32>,
+    /// The variant, where it is not known whether others have as many GPUs.
+    pub(super) variant: Option<String>,
     pub(super) answers: u8,
 }
 
@@ -46,7 +48,7 @@ struct Capacity {
     tokens: f64,
     engine: Option<EngineArgs>,
     accelerator: Option<String>,
-    gpus: u32,
+    gpus: Option<u32>,
     at: Instant,
 }
 
@@ -73,6 +75,8 @@ impl TokenMemory {
         let is = |key: &VariantKey| key.namespace == namespace && key.model == model && key.variant == variant;
         self.capacities.retain(|key, _| !is(key));
         self.streaks.retain(|(key, _), _| !is(key));
+        self.limits
+            .retain(|shape, _| shape.model != model || shape.variant.as_deref() != Some(variant));
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
@@ -107,7 +111,7 @@ impl TokenMemory {
         tokens: f64,
         engine: Option<&EngineArgs>,
         accelerator: Option<&str>,
-        gpus: u32,
+        gpus: Option<u32>,
         now: Instant,
     ) {
         self.capacities.insert(
@@ -137,12 +141,13 @@ impl TokenMemory {
         model: &str,
         engine: &EngineArgs,
         accelerator: Option<&str>,
-        gpus: u32,
+        gpus: Option<u32>,
     ) -> Option<f64> {
         self.capacities
             .iter()
             .filter(|(key, known)| {
                 key.model == model
+                    && gpus.is_some()
                     && known.gpus == gpus
                     && known.accelerator.as_deref() == accelerator
                     && known.tokens > 0.0

@@ -18,7 +18,7 @@ fn variant(name: &str, replicas: Vec<TokenReplica>) -> TokenVariant {
     TokenVariant {
         name: name.to_owned(),
         accelerator: Some("A100".to_owned()),
-        gpus: 1,
+        gpus: Some(1),
         cost: 5.0,
         ready: u32::try_from(replicas.len()).unwrap(),
         pending: 0,
@@ -146,7 +146,7 @@ fn a_limit_once_seen_is_remembered_and_ours_must_have_lasted() {
         12_800.0
     );
     let mut two = calm;
-    two.variants[0].gpus = 2;
+    two.variants[0].gpus = Some(2);
     assert_eq!(
         judge(Mode::Guarded, &two, &mut ours, 70).variants[0].per_replica,
         12_800.0
