@@ -191,7 +191,7 @@ impl Controller {
         };
         let started = self.clock.now();
         let wall = crate::status::timestamp(self.clock.wall());
-        let pass = self.report(&variants, &views, &decisions, &acted, now, wall);
+        let pass = self.report(&variants, &views, &mut decisions, &acted, now, wall);
         let took = deciding + self.clock.now().since(started);
         self.handle.publish(Pass {
             took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

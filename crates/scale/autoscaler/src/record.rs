@@ -3,6 +3,7 @@
 use capacity::{Decision, Explanation, Input, RuleSaid, Verdict};
 use jiff::Timestamp;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// One decision, with everything behind it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,7 +26,7 @@ pub struct DecisionRecord {
     /// The whole as one line.
     pub sentence: String,
     /// Everything behind it.
-    pub explanation: ExplanationRecord,
+    pub explanation: Arc<ExplanationRecord>,
 }
 
 /// One variant in a decision.
@@ -95,7 +96,7 @@ pub struct RuleRecord {
 }
 
 impl DecisionRecord {
-    pub(crate) fn of(decision: &Decision, number: u64, now: Timestamp) -> Self {
+    pub(crate) fn of(decision: &Decision, explanation: Arc<ExplanationRecord>, number: u64, now: Timestamp) -> Self {
         Self {
             number,
             time: now.to_string(),
@@ -115,39 +116,39 @@ impl DecisionRecord {
                 })
                 .collect(),
             sentence: decision.sentence.clone(),
-            explanation: ExplanationRecord::from(&decision.explanation),
+            explanation,
         }
     }
 }
 
-impl From<&Explanation> for ExplanationRecord {
-    fn from(explanation: &Explanation) -> Self {
+impl From<Explanation> for ExplanationRecord {
+    fn from(explanation: Explanation) -> Self {
         Self {
-            inputs: explanation.inputs.iter().map(InputRecord::from).collect(),
-            rules: explanation.rules.iter().map(RuleRecord::from).collect(),
-            bounds: explanation.bounds.clone(),
-            would_change: explanation.would_change.clone(),
+            inputs: explanation.inputs.into_iter().map(InputRecord::from).collect(),
+            rules: explanation.rules.into_iter().map(RuleRecord::from).collect(),
+            bounds: explanation.bounds,
+            would_change: explanation.would_change,
         }
     }
 }
 
-impl From<&Input> for InputRecord {
-    fn from(input: &Input) -> Self {
+impl From<Input> for InputRecord {
+    fn from(input: Input) -> Self {
         Self {
-            of: input.of.clone(),
+            of: input.of,
             what: input.what,
             unit: input.unit,
             value: input.value,
             age_ms: input.age_ms,
             source: input.source,
             fresh: input.fresh,
-            missing: input.missing.clone(),
+            missing: input.missing,
         }
     }
 }
 
-impl From<&RuleSaid> for RuleRecord {
-    fn from(said: &RuleSaid) -> Self {
+impl From<RuleSaid> for RuleRecord {
+    fn from(said: RuleSaid) -> Self {
         let verdict = match said.verdict {
             Verdict::Up => "up",
             Verdict::Hold => "hold",
@@ -158,7 +159,7 @@ impl From<&RuleSaid> for RuleRecord {
             rule: said.rule,
             verdict,
             needs: said.needs,
-            says: said.says.clone(),
+            says: said.says,
         }
     }
 }

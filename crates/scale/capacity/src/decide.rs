@@ -86,7 +86,8 @@ enum Course {
 pub fn decide(view: &ModelView, policy: &Policy, memory: &mut Memory, now: Instant) -> Decision {
     let mut load = Load::survey(view, policy, memory, now);
     memory.note_work(&load, now);
-    memory.note_coverage(load.covered(), now);
+    // Of nothing at all every signal is fresh.
+    memory.note_coverage(load.covered() && !load.blind(), now);
     if !load.blind() {
         memory.note_level(load.measure(), now);
     }

@@ -276,7 +276,7 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
         .map(|(variant, _)| (variant.uid.clone(), Acted::Done))
         .collect();
     lap("(acting)");
-    let pass = controller.report(&variants, &views, &decisions, &acted, now, jiff::Timestamp::now());
+    let pass = controller.report(&variants, &views, &mut decisions, &acted, now, jiff::Timestamp::now());
     lap("report");
     controller.handle.publish(Pass { gpus, ..pass });
     lap("publish");

@@ -23,7 +23,7 @@ impl Controller {
         &mut self,
         variants: &[Variant],
         views: &BTreeMap<ModelKey, ModelView>,
-        decisions: &BTreeMap<ModelKey, Decision>,
+        decisions: &mut BTreeMap<ModelKey, Decision>,
         acted: &BTreeMap<String, Acted>,
         now: Instant,
         wall: Timestamp,
@@ -35,10 +35,12 @@ impl Controller {
             self.written.remove(&uid);
         }
 
-        let explanations: BTreeMap<&ModelKey, Arc<ExplanationRecord>> = decisions
-            .iter()
-            .map(|(key, decision)| (key, Arc::new((&decision.explanation).into())))
+        // Explanations are most of what a pass holds: moved on, not copied.
+        let explanations: BTreeMap<ModelKey, Arc<ExplanationRecord>> = decisions
+            .iter_mut()
+            .map(|(key, decision)| (key.clone(), Arc::new(std::mem::take(&mut decision.explanation).into())))
             .collect();
+        let decisions = &*decisions;
         let leads = self.leadership.leads(now);
         if !leads {
             // The leader writes; what was written before it did is old.
@@ -81,11 +83,11 @@ impl Controller {
         }
         let records = told
             .into_iter()
-            .filter_map(|key| decisions.get(key))
-            .map(|decision| {
+            .filter_map(|key| decisions.get(key).zip(explanations.get(key)))
+            .map(|(decision, explanation)| {
                 self.records += 1;
                 tracing::info!(target: "decision", "{}", decision.sentence);
-                DecisionRecord::of(decision, self.records, wall)
+                DecisionRecord::of(decision, explanation.clone(), self.records, wall)
             })
             .collect();
         let sources = self.replicas.health();

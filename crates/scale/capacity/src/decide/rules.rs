@@ -108,6 +108,11 @@ pub(super) fn ask(
             causes.insert(0, queue_words(load));
             reason = Reason::QueueWaiting;
         }
+        if causes.is_empty() {
+            // More is never asked for without a word.
+            let asks = all.iter().filter(|rule| rule.said.verdict == Verdict::Up);
+            causes.extend(asks.map(|rule| rule.said.says.clone()));
+        }
         (reason, causes.join(", "))
     });
     let mut said = Said {

@@ -30,15 +30,34 @@ pub(super) fn slots(ask: &mut Ask<'_, '_>) -> Rule {
         expected > have.slots + policy.hysteresis * one_replica(load) || (waits && asked > have.slots + EPSILON);
     let urgent = asked > have.slots * FAR_TOO_MUCH || waits_long(load, policy);
     let above = above || urgent && asked > have.slots;
-    let needs = asked.max(expected);
-    let up = ask.lasting(NAME, above, urgent);
+    // A queue that nobody tells of is not empty: behind full slots it may be long.
+    let full = load.ready_replicas > 0 && load.busy.is_some_and(|busy| busy + EPSILON >= load.ready_capacity());
+    let hidden = full && load.demand.is_none();
+    let asks_for_one = hidden && have.coming == 0;
+    let hidden_long = ask.memory.above_for("Slots full", asks_for_one, ask.now) >= policy.queue_wait;
+    let mut needs = asked.max(expected);
+    let mut keep = expected;
+    if waits {
+        keep = needs;
+    }
+    if hidden {
+        keep = keep.max(have.slots);
+        if asks_for_one {
+            needs = needs.max(one_more(have.slots));
+        }
+    }
+    let up = ask.lasting(NAME, above, urgent) || hidden_long && asks_for_one;
     // What chance asks for in a moment is part of what is expected already.
-    let keep = if waits { needs } else { expected } + policy.hysteresis * one_replica(load);
+    let keep = keep + policy.hysteresis * one_replica(load);
     let says = format!(
-        "{} slots asked for ({} busy, {} queued) of {} that serve or come; {}",
+        "{} slots asked for ({} busy, {}) of {} that serve or come; {}",
         number(asked),
         number(load.busy.unwrap_or(0.0)),
-        load.queued(),
+        match (load.demand, hidden) {
+            (Some(_), _) => format!("{} queued", load.queued()),
+            (None, false) => "nobody tells who is queued".to_owned(),
+            (None, true) => "who waits for one of them nobody tells".to_owned(),
+        },
         number(have.slots),
         expectation(load)
     );

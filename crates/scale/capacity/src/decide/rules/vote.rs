@@ -38,7 +38,7 @@ pub(super) fn tally(rules: &[Rule], have: Have) -> Tally {
         if let (Verdict::Up, Some(needs)) = (rule.said.verdict, rule.said.needs) {
             tally.needs = tally.needs.max(needs);
             let (_, causes) = tally.up.get_or_insert_with(|| (rule.reason, Vec::new()));
-            causes.extend(rule.cause.clone());
+            causes.extend(rule.cause.clone().filter(|cause| !cause.is_empty()));
             causes.dedup();
         }
     }

@@ -473,3 +473,42 @@ fn every_decision_says_what_it_saw_and_what_would_change_it() {
     );
     assert_eq!(decision.sentence, "llama-8b stays at 2: 13 of 32 slots busy, KV 35 %");
 }
+
+#[test]
+fn a_queue_that_nobody_tells_of_is_not_taken_for_empty() {
+    let busy = |running: f64| Scene::of([Variant::new("v", 10.0).slots(4.0).serving(0.1, running, 0.0)]);
+    let after = |mut scene: Scene| {
+        let decision = scene.after(Duration::from_secs(2));
+        (decision.variants[0].to, decision.sentence)
+    };
+    let (to, sentence) = after(busy(4.0));
+    assert_eq!(to, 2, "{sentence}");
+    assert!(sentence.contains("4 of 4 slots busy"), "{sentence}");
+    assert_eq!(after(busy(3.0)).0, 1, "a slot is free: nobody waits");
+    assert_eq!(
+        after(busy(4.0).queue(0, Duration::ZERO, 4)).0,
+        1,
+        "the gateway knows that nobody waits"
+    );
+    // What is on its way is waited for, and what was added is kept while all are busy.
+    let coming = Variant::new("v", 10.0).slots(4.0).serving(0.1, 4.0, 0.0);
+    let coming = Scene::of([coming.starting(Duration::from_secs(1))]);
+    assert_eq!(after(coming).0, 2);
+}
+
+#[test]
+fn time_in_which_nothing_is_known_is_no_time_of_low_load() {
+    // Five replicas nobody has heard of, for long enough; then they are idle.
+    let silent = (0..5).fold(Variant::new("v", 10.0), |variant, _| {
+        variant.starting(Duration::from_secs(1))
+    });
+    let mut scene = Scene::of([silent]);
+    scene.after(LONG);
+    let idle = (0..5).fold(Variant::new("v", 10.0), |variant, _| variant.idle());
+    let now = scene.now;
+    scene.view = Scene::of([idle]).view;
+    scene.now = Scene::START;
+    scene.advance(now.since(Scene::START));
+    assert_eq!(scene.after(Duration::from_secs(10)).variants[0].to, 5);
+    assert_eq!(scene.after(LONG).variants[0].to, 1);
+}
