@@ -64,7 +64,7 @@ pub struct ExplanationRecord {
 #[serde(rename_all = "camelCase")]
 pub struct InputRecord {
     /// Whose: `gateway` or a Pod's name.
-    pub of: String,
+    pub of: Arc<str>,
     /// What it tells.
     pub what: &'static str,
     /// Unit of the value.
@@ -78,7 +78,7 @@ pub struct InputRecord {
     /// Whether it was young enough to count.
     pub fresh: bool,
     /// Why it is missing, if it is.
-    pub missing: Option<String>,
+    pub missing: Option<Arc<str>>,
 }
 
 /// What one rule said.
@@ -123,8 +123,12 @@ impl DecisionRecord {
 
 impl From<Explanation> for ExplanationRecord {
     fn from(explanation: Explanation) -> Self {
+        let mut inputs: Vec<InputRecord> = Vec::with_capacity(explanation.inputs.len());
+        for input in explanation.inputs {
+            inputs.push(InputRecord::after(inputs.last(), input));
+        }
         Self {
-            inputs: explanation.inputs.into_iter().map(InputRecord::from).collect(),
+            inputs,
             rules: explanation.rules.into_iter().map(RuleRecord::from).collect(),
             bounds: explanation.bounds,
             would_change: explanation.would_change,
@@ -132,17 +136,25 @@ impl From<Explanation> for ExplanationRecord {
     }
 }
 
-impl From<Input> for InputRecord {
-    fn from(input: Input) -> Self {
+impl InputRecord {
+    /// Says the same; words that `before` says too are shared with it, as a
+    /// replica's name stands at each of its signals.
+    fn after(before: Option<&Self>, input: Input) -> Self {
+        let shared = |word: String, said: Option<&Arc<str>>| match said {
+            Some(said) if **said == *word => said.clone(),
+            _ => word.into(),
+        };
         Self {
-            of: input.of,
+            of: shared(input.of, before.map(|before| &before.of)),
             what: input.what,
             unit: input.unit,
             value: input.value,
             age_ms: input.age_ms,
             source: input.source,
             fresh: input.fresh,
-            missing: input.missing,
+            missing: input
+                .missing
+                .map(|why| shared(why, before.and_then(|before| before.missing.as_ref()))),
         }
     }
 }

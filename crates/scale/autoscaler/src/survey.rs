@@ -18,13 +18,13 @@ use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use kube::core::{Expression, Selector, SelectorExt};
 use kube::runtime::reflector::ObjectRef;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use units::Instant;
 
 mod claims;
+mod pod_index;
 pub(crate) mod promises;
 mod zero;
 
@@ -88,7 +88,21 @@ impl Variant {
 }
 
 /// Settings that were last good, by uid.
-pub(crate) type LastGood = BTreeMap<String, Settings>;
+pub(crate) type LastGood = BTreeMap<String, Good>;
+
+/// Settings that could be used, and the version of the object that has them.
+#[derive(Clone, Debug)]
+pub(crate) struct Good {
+    version: Option<String>,
+    settings: Settings,
+}
+
+impl Good {
+    /// Whether `object` is still the one that was read.
+    fn is_of(&self, object: &DynamicObject) -> bool {
+        self.version.is_some() && self.version == object.metadata.resource_version
+    }
+}
 
 /// What a survey looks at.
 #[derive(Debug)]
@@ -135,8 +149,8 @@ pub(crate) fn take(
     let uids: BTreeSet<String> = subjects.iter().filter_map(|(_, object)| object.uid()).collect();
     last_good.retain(|uid, _| uids.contains(uid));
 
-    let pods = staying(world.pods.state());
-    let pods = PodIndex::of(&pods);
+    let pods = pod_index::staying(world.pods.state());
+    let pods = pod_index::PodIndex::of(&pods);
     let pools = world.pools.state();
     let mut promises = promises::Promises::of(&pools);
     let pools = Pools::of(pools);
@@ -153,19 +167,7 @@ pub(crate) fn take(
             }
             continue;
         }
-        let (mut settings, mut invalid) = match subject.read(&object) {
-            Ok(settings) => {
-                last_good.insert(uid.clone(), settings.clone());
-                (Some(settings), None)
-            }
-            Err(invalid) => match last_good.get(&uid) {
-                Some(good) => {
-                    let message = format!("{invalid}; the last specification that could be used stays in force");
-                    (Some(good.clone()), Some(message))
-                }
-                None => (None, Some(invalid)),
-            },
-        };
+        let (mut settings, mut invalid) = read(subject, &object, &uid, last_good);
         let target_key = settings
             .as_ref()
             .map(|settings| TargetKey::new(&namespace, &settings.target));
@@ -179,7 +181,7 @@ pub(crate) fn take(
         if let (Ok(target), Some(key)) = (&mut target, &target_key) {
             target.wanted = ledger.correct(key, target.wanted, &target.seen(), now);
         }
-        let pods = match (&target, &target_key) {
+        let mut pods: Vec<PodFacts> = match (&target, &target_key) {
             (Ok(target), Some(key)) => pods
                 .select(&namespace, &target.selector)
                 .filter(|pod| key.owns(target, pod))
@@ -187,6 +189,8 @@ pub(crate) fn take(
                 .collect(),
             _ => Vec::new(),
         };
+        // The copies are in no order; every pass must see the same one.
+        pods.sort_by(|a, b| a.name.cmp(&b.name));
         let accelerator = accelerator(&object, target.as_ref().ok(), &pods, world);
         let config = settings.as_ref().map(|Settings { model, .. }| {
             let said = from.configs.of_model(&namespace, model);
@@ -216,6 +220,35 @@ pub(crate) fn take(
     variants.sort_by(|a, b| (&a.namespace, &a.name, a.subject).cmp(&(&b.namespace, &b.name, b.subject)));
     zero::apply(&mut variants);
     variants
+}
+
+/// What an object asks for; of one that cannot be used, what it last asked
+/// for, and why it cannot. Each version is read once.
+fn read(
+    subject: Subject,
+    object: &DynamicObject,
+    uid: &str,
+    last_good: &mut LastGood,
+) -> (Option<Settings>, Option<Invalid>) {
+    let before = last_good.get(uid);
+    if let Some(good) = before.filter(|good| good.is_of(object)) {
+        return (Some(good.settings.clone()), None);
+    }
+    match (subject.read(object), before) {
+        (Ok(settings), _) => {
+            let good = Good {
+                version: object.metadata.resource_version.clone(),
+                settings: settings.clone(),
+            };
+            last_good.insert(uid.to_owned(), good);
+            (Some(settings), None)
+        }
+        (Err(invalid), Some(good)) => {
+            let message = format!("{invalid}; the last specification that could be used stays in force");
+            (Some(good.settings.clone()), Some(message))
+        }
+        (Err(invalid), None) => (None, Some(invalid)),
+    }
 }
 
 /// Takes the cost from the table of unit costs where the object says none.
@@ -309,62 +342,6 @@ fn accelerator(object: &DynamicObject, target: Option<&Target>, pods: &[PodFacts
         .or_else(|| pods.iter().find_map(of_node))
         .or_else(|| pods.iter().find_map(|pod| pod.gpu.clone()))
         .or_else(|| target.and_then(|target| target.gpu.clone()))
-}
-
-/// Pods that are there to stay, by name.
-fn staying(mut pods: Vec<Arc<Pod>>) -> Vec<Arc<Pod>> {
-    pods.retain(|pod| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
-    });
-    pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-    pods
-}
-
-/// Pods by namespace and label, so that a selector looks at few of them.
-struct PodIndex<'a>(HashMap<&'a str, OfNamespace<'a>>);
-
-#[derive(Default)]
-struct OfNamespace<'a> {
-    by_label: HashMap<&'a str, HashMap<&'a str, Vec<&'a Arc<Pod>>>>,
-    all: Vec<&'a Arc<Pod>>,
-}
-
-impl<'a> PodIndex<'a> {
-    fn of(pods: &'a [Arc<Pod>]) -> Self {
-        let mut index: HashMap<&str, OfNamespace<'_>> = HashMap::new();
-        for pod in pods {
-            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-            let of_namespace = index.entry(namespace).or_default();
-            for (key, value) in pod.labels() {
-                let of_key = of_namespace.by_label.entry(key).or_default();
-                of_key.entry(value).or_default().push(pod);
-            }
-            of_namespace.all.push(pod);
-        }
-        Self(index)
-    }
-
-    fn select<'s>(&'s self, namespace: &str, selector: &'s Selector) -> impl Iterator<Item = &'a Arc<Pod>> + 's {
-        let candidates = self.0.get(namespace).map_or(&[][..], |of_namespace| {
-            let fewest = selector
-                .clone()
-                .into_iter()
-                .filter_map(|expression| match expression {
-                    Expression::Equal(key, value) => Some((key, value)),
-                    Expression::In(key, values) if values.len() == 1 => Some((key, values.into_iter().next()?)),
-                    _ => None,
-                })
-                .map(|(key, value)| {
-                    let of_key = of_namespace.by_label.get(key.as_str());
-                    let labelled = of_key.and_then(|values| values.get(value.as_str()));
-                    labelled.map_or(&[][..], Vec::as_slice)
-                })
-                .min_by_key(|pods| pods.len());
-            fewest.unwrap_or(&of_namespace.all)
-        });
-        candidates.iter().copied().filter(|pod| selector.matches(pod.labels()))
-    }
 }
 
 fn facts(pod: &Arc<Pod>, pools: Option<&PoolsByLabel>) -> PodFacts {

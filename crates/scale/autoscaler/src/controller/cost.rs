@@ -111,7 +111,7 @@ fn world(variants: usize) -> World {
     let subject = |at| {
         let (namespace, name) = place(at);
         json!({"apiVersion": "llmd.ai/v1alpha1", "kind": "VariantAutoscaling",
-            "metadata": {"name": name, "namespace": namespace, "uid": uid(at), "generation": 1,
+            "metadata": {"name": name, "namespace": namespace, "uid": uid(at), "generation": 1, "resourceVersion": "1",
                 "labels": {"inference.optimization/acceleratorName": "L4"}},
             "spec": {"modelID": model(at), "scaleTargetRef": {"kind": "Deployment", "name": name},
                 "minReplicas": 1, "maxReplicas": 20, "variantCost": "1.5"}})
