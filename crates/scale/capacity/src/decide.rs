@@ -89,7 +89,7 @@ pub fn decide(view: &ModelView, policy: &Policy, memory: &mut Memory, now: Insta
     // Of nothing at all every signal is fresh.
     memory.note_coverage(load.covered() && !load.blind(), now);
     if !load.blind() {
-        memory.note_level(load.measure(), now);
+        memory.lessons.note(load.asked(), now);
     }
 
     let judged = rules::judge(view, &mut load, policy, memory, now);
@@ -152,7 +152,7 @@ fn steer(
             Some(demand) => demand.queued > 0 && load.oldest_wait() >= policy.queue_wait,
             None => true,
         };
-        memory.note_up(full, now);
+        memory.lessons.note_up(full, now);
         let before = targets.clone();
         targets.raise(said.needs, load, obstacles);
         return if *targets == before && obstacles.at_maximum.is_empty() && obstacles.not_starting.is_empty() {
@@ -185,7 +185,7 @@ fn steer(
     if watched >= patience {
         fewer.lower(peak, load, &mut bounds);
         if fewer != *targets {
-            memory.note_down(load.live_capacity(), now);
+            memory.lessons.note_down(load.live_capacity(), now);
             *targets = fewer;
             obstacles.at_minimum.append(&mut bounds.at_minimum);
             return Course::Down;

@@ -4,7 +4,7 @@ use crate::heard::heard;
 use crate::load::Load;
 use crate::view::{GatewayView, ModelView, ReplicaView};
 use crate::{Policy, words};
-use units::{Instant, Signal};
+use units::{Instant, Signal, Source};
 
 /// Everything about one decision that a person may ask for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -140,6 +140,17 @@ pub(crate) fn inputs(view: &ModelView, load: &Load<'_>, policy: &Policy, now: In
                 push(what, "ms", Some(latency.p50_ms));
             }
         }
+    }
+    let counted = view.arrivals.last().is_some_and(|seen| seen.source != Source::Gateway);
+    if view.gateway == GatewayView::Absent || counted {
+        inputs.push(Input::of_signal(
+            "replicas together",
+            "arrivals",
+            "requests/s",
+            &view.arrivals,
+            policy,
+            now,
+        ));
     }
     for stand in &load.stands {
         for replica in &stand.ready_replicas {

@@ -25,6 +25,7 @@ mod explain;
 pub mod forecast;
 pub mod grant;
 mod heard;
+mod lessons;
 mod load;
 mod memory;
 pub mod optimize;

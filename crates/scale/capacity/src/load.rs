@@ -3,6 +3,7 @@
 use crate::explain::MetricsWord;
 use crate::forecast::Expected;
 use crate::heard::{ahead, ahead_words, credible, heard, possible_slots, silence};
+use crate::lessons::Asked;
 use crate::view::{Demand, GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
 use crate::{Memory, Policy, words};
 use std::time::Duration;
@@ -101,6 +102,9 @@ pub(crate) struct Load<'a> {
     pub(crate) generating: bool,
     /// Why the gateways' word is not complete, if it is not.
     pub(crate) gateway_silent: Option<(MetricsWord, String)>,
+    /// Requests per second that arrive, where gateways count them, else where
+    /// replicas do.
+    pub(crate) arriving: Option<f64>,
     /// Requests per second to provide for, where they are counted.
     pub(crate) arrivals: Option<f64>,
     /// Slots that the present load needs, backlog included.
@@ -139,7 +143,17 @@ impl<'a> Load<'a> {
             .collect();
 
         let outlook = policy.outlook(memory.startup().unwrap_or(policy.assumed_startup));
-        let (demand, gateway_silent) = gateway(&view.gateway, policy, now);
+        let (mut demand, gateway_silent) = gateway(&view.gateway, policy, now);
+        let tell = stands.iter().map(|stand| stand.ready_replicas.len()).sum();
+        let told = memory.settled(heard(&view.arrivals, policy, now), tell, now);
+        let arriving = match &mut demand {
+            // A gateway that has just started counts no rate yet.
+            Some(demand) => {
+                demand.arrival_rate = demand.arrival_rate.or(told);
+                demand.arrival_rate
+            }
+            None => told,
+        };
         let fresh = |signal: &Signal<f64>| heard(signal, policy, now);
         let ready = || {
             stands
@@ -184,13 +198,21 @@ impl<'a> Load<'a> {
         let ready_replicas = ready().count();
         let generating = ready().any(|(_, replica)| fresh(&replica.token_rate).is_some_and(|rate| rate > 0.0));
         let expected = memory.forecast.expected(&outlook);
-        let arrivals = demand.and_then(|demand| demand.arrival_rate).map(|rate| {
+        let arrivals = arriving.map(|rate| {
             // The forecast is in slots; an answer holds one for the service time.
-            let expected = expected.filter(|_| !known.is_empty() && service > 0.0);
-            rate.max(expected.map_or(0.0, |expected| expected.load / service))
+            let expected = expected.filter(|_| !known.is_empty());
+            let per_slot = match (demand, busy) {
+                (Some(_), _) => 1.0 / service,
+                // Without a gateway an answer's time is what the replicas' counts say it is.
+                (None, Some(busy)) => rate / busy,
+                (None, None) => 0.0,
+            };
+            let grown = expected.map(|expected| expected.load * per_slot);
+            rate.max(grown.filter(|rate| rate.is_finite()).unwrap_or(0.0))
         });
         Self {
             generating,
+            arriving,
             arrivals,
             slots_known: !known.is_empty(),
             ready_replicas,
@@ -268,13 +290,12 @@ impl<'a> Load<'a> {
         self.stands.iter().map(|stand| stand.variant.wanted).sum()
     }
 
-    /// One number to tell the same load at another time: arrivals where a
-    /// gateway counts them, else the requests at replicas.
-    pub(crate) fn measure(&self) -> f64 {
-        self.demand
-            .and_then(|demand| demand.arrival_rate)
-            .or(self.busy)
-            .unwrap_or(0.0)
+    /// What tells the same load at another time.
+    pub(crate) const fn asked(&self) -> Asked {
+        Asked {
+            arrivals: self.arriving,
+            requests: self.busy,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::Policy;
 use crate::decide::{Kind, Models, Tried};
 use crate::forecast::Forecast;
+use crate::lessons::Lessons;
 use crate::load::Load;
 use crate::saturation::tokens::TokenMemory;
 use crate::throughput::ThroughputMemory;
@@ -34,12 +35,10 @@ pub struct Memory {
     above: BTreeMap<&'static str, Instant>,
     /// Seconds an answer takes, smoothed, and when it was last measured.
     service: Option<(Instant, f64)>,
-    /// How much is asked of the model, by two means, to tell a steady load.
-    level: Option<Level>,
-    /// The last scale-down, until it has proven right or wrong.
-    last_down: Option<LastDown>,
-    /// The capacity below which a known load did not fit.
-    floor: Option<Floor>,
+    /// What scale-downs taught.
+    pub(crate) lessons: Lessons,
+    /// What replicas said last of the arrivals.
+    told: Option<Told>,
     /// What replicas showed of the tokens they hold.
     pub(crate) tokens: TokenMemory,
     /// And of those they make.
@@ -62,64 +61,17 @@ struct Starts {
     typical: Option<f64>,
 }
 
+/// What replicas said last of the arrivals, so many of them, and since when
+/// they are no fewer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct LastDown {
-    at: Instant,
-    capacity_before: f64,
-    /// The load, if it was steady.
-    level: Option<f64>,
-}
-
-/// A load's measure by a quick and a slow mean.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Level {
-    quick: f64,
-    slow: f64,
+struct Told {
+    arrivals: Option<f64>,
+    replicas: usize,
     since: Instant,
-    at: Instant,
 }
 
-impl Level {
-    const QUICK_S: f64 = 300.0;
-    const SLOW_S: f64 = 900.0;
-
-    fn note(&mut self, measure: f64, now: Instant) {
-        let step = now.since(self.at).as_secs_f64();
-        let age = now.since(self.since).as_secs_f64();
-        self.quick += (measure - self.quick) * (step / age.clamp(1.0, Self::QUICK_S)).min(1.0);
-        self.slow += (measure - self.slow) * (step / age.clamp(1.0, Self::SLOW_S)).min(1.0);
-        self.at = now;
-    }
-
-    /// By how much two readings of one steady load may differ, as a share: what
-    /// chance makes of so many arrivals, and `besides`.
-    fn tolerance(&self, besides: f64) -> f64 {
-        besides + 2.0 / (self.slow.max(1e-3) * Self::QUICK_S).sqrt()
-    }
-
-    /// The level, if the load has kept to it.
-    fn steady(&self, besides: f64) -> Option<f64> {
-        ((self.quick - self.slow).abs() <= self.slow * self.tolerance(besides)).then_some(self.slow)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Floor {
-    /// How long it is heeded, and until when.
-    lasts: Duration,
-    until: Instant,
-    capacity: f64,
-    measure: f64,
-}
-
-/// Two means of one load differ by chance, and by this share besides ...
-const NEARLY_EQUAL: f64 = 0.002;
-/// ... or by this one.
-const ABOUT_EQUAL: f64 = 0.03;
-/// How long a lesson is heeded before less is tried again.
-const LESSON: Duration = Duration::from_secs(1_800);
-/// How long a scale-down has to prove right, under a load that keeps steady.
-const PROBATION: Duration = Duration::from_secs(6 * 3_600);
+/// The longest time over which replicas' rates are means.
+const SETTLES: Duration = Duration::from_secs(60);
 /// Time over which a shorter service time is believed.
 const SERVICE_FALLS_IN: Duration = Duration::from_secs(5);
 /// Time over which a longer service time is believed.
@@ -297,64 +249,27 @@ impl Memory {
         window.saturating_sub(now.since(last))
     }
 
-    /// Takes in how much is asked of the model (arrivals, or requests at replicas).
-    pub(crate) fn note_level(&mut self, measure: f64, now: Instant) {
-        let fresh = Level {
-            quick: measure,
-            slow: measure,
-            since: now,
-            at: now,
+    /// Requests per second that replicas count, `told` by so many of them. With
+    /// one that goes its arrivals go at once, and come into the others' means by
+    /// and by: until then no less arrives than before.
+    pub(crate) fn settled(&mut self, told: Option<f64>, replicas: usize, now: Instant) -> Option<f64> {
+        let fewer = |told: &Told| replicas < told.replicas;
+        let since = match self.told {
+            Some(told) if fewer(&told) => now,
+            Some(told) => told.since,
+            None => Instant::ZERO,
         };
-        self.level.get_or_insert(fresh).note(measure, now);
-    }
-
-    /// Remembers a scale-down, to see whether the load fits what is left.
-    pub(crate) fn note_down(&mut self, capacity_before: f64, now: Instant) {
-        self.last_down = Some(LastDown {
-            at: now,
-            capacity_before,
-            level: self.level.and_then(|level| level.steady(NEARLY_EQUAL)),
+        let before = self.told.and_then(|told| told.arrivals);
+        let arrivals = match (told, before) {
+            (Some(told), Some(before)) if now.since(since) < SETTLES => Some(told.max(before)),
+            _ => told,
+        };
+        self.told = Some(Told {
+            arrivals: arrivals.or(before),
+            replicas,
+            since,
         });
-    }
-
-    /// A rule asks for more. If the load is still the steady one of the last
-    /// scale-down, it did not fit: the capacity from before becomes the floor
-    /// for such a load. A load that moves teaches nothing here: it may come and
-    /// go, and that is what the forecast learns from. Replicas that are `full`
-    /// prove more than an expectation, so the load may then differ more.
-    pub(crate) fn note_up(&mut self, full: bool, at: Instant) {
-        let besides = if full { ABOUT_EQUAL } else { NEARLY_EQUAL };
-        let (Some(down), Some(level)) = (self.last_down.take(), self.level) else {
-            return;
-        };
-        if at.since(down.at) <= PROBATION
-            && let (Some(then), Some(now)) = (down.level, level.steady(besides))
-            && (now - then).abs() <= then * level.tolerance(besides)
-        {
-            // The same lesson again: it is heeded twice as long.
-            let again = self
-                .floor
-                .filter(|floor| (floor.measure - then).abs() <= then * level.tolerance(NEARLY_EQUAL));
-            let lasts = again.map_or(LESSON, |floor| (floor.lasts * 2).min(PROBATION));
-            self.floor = Some(Floor {
-                lasts,
-                until: at + lasts,
-                capacity: down.capacity_before,
-                measure: then,
-            });
-        }
-    }
-
-    /// The capacity that the present load was seen to need.
-    pub(crate) fn floor(&self, now: Instant) -> f64 {
-        match (self.floor, self.level) {
-            (Some(floor), Some(level))
-                if now <= floor.until && level.slow >= floor.measure * (1.0 - level.tolerance(NEARLY_EQUAL)) =>
-            {
-                floor.capacity
-            }
-            _ => 0.0,
-        }
+        arrivals
     }
 }
 
@@ -386,36 +301,17 @@ mod tests {
         assert!(memory.peaks.len() <= PEAK_SLOTS as usize + 2, "{}", memory.peaks.len());
     }
 
-    /// A memory that has seen `measure` for a quarter of an hour.
-    fn steady(measure: f64) -> (Memory, Instant) {
+    #[test]
+    fn arrivals_of_a_replica_that_goes_are_the_others_soon() {
         let mut memory = Memory::default();
-        for second in 0..900 {
-            memory.note_level(measure, Instant::from_secs(second));
-        }
-        (memory, Instant::from_secs(900))
-    }
-
-    #[test]
-    fn a_steady_load_that_did_not_fit_sets_a_floor_for_its_like() {
-        let (mut memory, now) = steady(10.0);
-        memory.note_down(32.0, now);
-        memory.note_up(true, now + Duration::from_secs(20));
-        assert_eq!(memory.floor(now), 32.0);
-        for second in 0..1800 {
-            memory.note_level(5.0, now + Duration::from_secs(second));
-        }
-        assert_eq!(memory.floor(now), 0.0);
-    }
-
-    #[test]
-    fn a_load_that_rose_after_a_scale_down_is_no_lesson() {
-        let (mut memory, now) = steady(10.0);
-        memory.note_down(32.0, now);
-        for second in 0..120 {
-            memory.note_level(20.0, now + Duration::from_secs(second));
-        }
-        memory.note_up(true, now + Duration::from_secs(120));
-        assert_eq!(memory.floor(now), 0.0);
+        let at = Instant::from_secs;
+        let mut settled = |told, replicas, now| memory.settled(told, replicas, at(now));
+        assert_eq!(settled(Some(12.0), 3, 100), Some(12.0));
+        assert_eq!(settled(Some(8.0), 2, 110), Some(12.0), "the third's are not heard yet");
+        assert_eq!(settled(Some(13.0), 2, 130), Some(13.0), "more is more");
+        assert_eq!(settled(Some(12.0), 2, 171), Some(12.0));
+        assert_eq!(settled(Some(6.0), 2, 180), Some(6.0), "less is less");
+        assert_eq!(settled(None, 1, 190), None, "which is not what was before");
     }
 
     #[test]

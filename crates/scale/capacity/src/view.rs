@@ -15,6 +15,10 @@ pub struct ModelView {
     pub slo: Option<Slo>,
     /// What the gateways in front know.
     pub gateway: GatewayView,
+    /// Requests per second that arrive, as all replicas together count them
+    /// (what they finish, and by how much those inside grow in number); what
+    /// gateways count goes before.
+    pub arrivals: Signal<f64>,
     /// Every way to serve it that may be scaled now.
     pub variants: Vec<VariantView>,
 }

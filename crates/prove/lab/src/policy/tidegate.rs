@@ -51,6 +51,7 @@ impl Tidegate {
                 namespace: "lab".to_owned(),
                 slo: None,
                 gateway: GatewayView::Absent,
+                arrivals: Signal::missing(Instant::ZERO, "the gateway counts them"),
                 variants: vec![variant],
             },
             arrived: 0.0,

@@ -32,7 +32,7 @@ pub(super) fn take_nothing(decisions: &mut BTreeMap<ModelKey, Decision>, why: &s
 mod tests {
     use super::*;
     use capacity::{GatewayView, Memory, ModelView, Policy, VariantView};
-    use units::Instant;
+    use units::{Instant, Signal};
 
     /// One variant that is asked for `wanted` and may have up to `max`, idle for long.
     fn decided(wanted: u32, max: u32) -> BTreeMap<ModelKey, Decision> {
@@ -41,6 +41,7 @@ mod tests {
             namespace: "n".to_owned(),
             slo: None,
             gateway: GatewayView::Absent,
+            arrivals: Signal::missing(Instant::ZERO, "not asked"),
             variants: vec![VariantView {
                 name: "v".to_owned(),
                 accelerator: None,

@@ -9,9 +9,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use units::{Instant, Signal, Source};
 
-/// Arrivals that replicas told longer ago stand in for nobody's.
-const ARRIVALS_FRESH: Duration = Duration::from_secs(5);
-
 /// Every replica that can be asked for its metrics.
 pub(super) fn endpoints(variants: &[Variant]) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
@@ -57,10 +54,10 @@ pub(super) fn views(
             model: settings.model.clone(),
             namespace: variant.namespace.clone(),
             slo: slo(variant),
+            arrivals: arrivals(sources.model(variant, &settings.model), now),
             gateway: if reading.configured() {
-                let told = sources.model(variant, &settings.model);
                 GatewayView::Present {
-                    demand: in_words_of_capacity(demand, told.and_then(|told| arrivals(told, now))),
+                    demand: in_words_of_capacity(demand),
                     silent: silent.clone(),
                 }
             } else {
@@ -106,16 +103,21 @@ const fn percentiles((p50_ms, p99_ms): (f64, f64)) -> Percentiles {
     Percentiles { p50_ms, p99_ms }
 }
 
-/// What the replicas' own counters say arrives, if all of them tell it and lately.
-fn arrivals(told: &ModelSignals, now: Instant) -> Option<f64> {
-    let complete = told.silent.is_empty();
-    let seen = told.arrival_rate.fresh(now, ARRIVALS_FRESH).filter(|_| complete)?;
-    Some(seen.value)
+/// What replicas' counters say arrives, if all of them tell it.
+fn arrivals(told: Option<&ModelSignals>, now: Instant) -> Signal<f64> {
+    let Some(told) = told else {
+        return Signal::missing(now, "no replica is asked");
+    };
+    match (told.arrival_rate.last(), &told.silent[..]) {
+        (Some(_), [one, ..]) => {
+            let silent = told.silent.len();
+            Signal::missing(now, format!("not all count them: {silent} do not, {one} for one"))
+        }
+        _ => told.arrival_rate.clone(),
+    }
 }
 
-/// `arrivals` stands in where gateways do not know how many requests arrive,
-/// as those that have just started do not.
-fn in_words_of_capacity(demand: &Signal<ModelDemand>, arrivals: Option<f64>) -> Signal<Demand> {
+fn in_words_of_capacity(demand: &Signal<ModelDemand>) -> Signal<Demand> {
     match demand {
         Signal::Missing { since, why } => Signal::missing(*since, why.clone()),
         Signal::Observed(seen) => {
@@ -125,7 +127,7 @@ fn in_words_of_capacity(demand: &Signal<ModelDemand>, arrivals: Option<f64>) -> 
                 queued: demand.queued,
                 oldest_wait: demand.oldest_wait,
                 in_flight: demand.in_flight,
-                arrival_rate: demand.arrival_rate.or(arrivals),
+                arrival_rate: demand.arrival_rate,
                 completion_rate: demand.completion_rate,
                 ttft: demand.ttft_ms.map(percentiles),
                 itl: demand.itl_ms.map(percentiles),
@@ -224,31 +226,19 @@ mod tests {
     const NOW: Instant = Instant::from_secs(1000);
 
     #[test]
-    fn replicas_stand_in_for_a_gateway_that_does_not_know_the_arrivals_yet() {
-        let now = Instant::from_secs(100);
-        let seen = |at: u64| Signal::observed(4.0, Instant::from_secs(at), Source::Replica);
-        let told = |at, silent: &[&str]| ModelSignals {
-            arrival_rate: seen(at),
+    fn arrivals_are_known_where_all_replicas_count_them() {
+        let told = |silent: &[&str]| ModelSignals {
+            arrival_rate: Signal::observed(4.0, NOW, Source::Replica),
             silent: silent.iter().map(|pod| (*pod).to_owned()).collect(),
-            ..ModelSignals::unknown(now, "not told")
+            ..ModelSignals::unknown(NOW, "not told")
         };
-        assert_eq!(arrivals(&told(98, &[]), now), Some(4.0));
-        assert_eq!(arrivals(&told(90, &[]), now), None, "too old");
-        assert_eq!(arrivals(&told(98, &["n/a"]), now), None, "not all tell");
-        for (known, expected) in [(None, Some(4.0)), (Some(9.0), Some(9.0))] {
-            let demand = ModelDemand {
-                arrival_rate: known,
-                ..ModelDemand::default()
-            };
-            let demand = in_words_of_capacity(&Signal::observed(demand, now, Source::Gateway), Some(4.0));
-            assert_eq!(demand.last().map(|seen| seen.value.arrival_rate), Some(expected));
-        }
-        let unknown = in_words_of_capacity(&Signal::missing(now, "refused"), Some(4.0));
-        assert_eq!(
-            unknown.last(),
-            None,
-            "a gateway that does not tell is not asked for less"
-        );
+        let seen = |told: Option<&ModelSignals>| arrivals(told, NOW).last().map(|seen| seen.value);
+        assert_eq!(seen(Some(&told(&[]))), Some(4.0));
+        assert_eq!(seen(None), None);
+        let Signal::Missing { why, .. } = arrivals(Some(&told(&["n/a"])), NOW) else {
+            panic!("n/a counts none")
+        };
+        assert!(why.contains("n/a"), "{why}");
     }
 
     /// A model with one ready replica for each of these: heard, and ready since when.
@@ -258,6 +248,7 @@ mod tests {
             namespace: "n".to_owned(),
             slo: None,
             gateway: GatewayView::Absent,
+            arrivals: Signal::missing(NOW, "not asked"),
             variants: vec![VariantView {
                 name: "v".to_owned(),
                 accelerator: None,

@@ -29,7 +29,7 @@ impl Past {
 mod tests {
     use super::*;
     use capacity::{GatewayView, ModelView, Policy};
-    use units::Instant;
+    use units::{Instant, Signal};
 
     #[test]
     fn a_target_made_anew_is_not_judged_by_what_was_before() {
@@ -42,6 +42,7 @@ mod tests {
             namespace: "n".to_owned(),
             slo: None,
             gateway: GatewayView::Absent,
+            arrivals: Signal::missing(Instant::ZERO, "not asked"),
             variants: Vec::new(),
         };
         // What is there one pass after another, and whether the first is still remembered.

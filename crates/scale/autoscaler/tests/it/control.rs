@@ -87,7 +87,7 @@ async fn an_override_acts_on_its_model_and_a_mistake_changes_nothing() {
         let line = format!("tidegate_config_valid{{configmap=\"default/{thresholds}\"}} {value}");
         scaler.handle.metrics_text().contains(&line)
     };
-    assert!(valid("0"), "{}", scaler.handle.metrics_text());
+    fleet.until("the gauge that says so", async || valid("0")).await;
     assert_eq!(fleet.replicas("patient").await, 1);
 
     fleet
@@ -96,7 +96,8 @@ async fn an_override_acts_on_its_model_and_a_mistake_changes_nothing() {
     fleet
         .until("the new thresholds", async || fleet.replicas("patient").await > 1)
         .await;
-    assert!(valid("1"));
+    // Replicas are set before a pass reports.
+    fleet.until("the gauge that says so", async || valid("1")).await;
     let view = scaler
         .handle
         .variants()
@@ -374,8 +375,10 @@ async fn a_shard_looks_after_its_own() {
     fleet
         .until("the minimum", async || fleet.replicas("ours").await == 2)
         .await;
-    let names: Vec<_> = scaler.handle.variants().into_iter().map(|view| view.name).collect();
-    assert_eq!(names, ["ours", "theirs-too"]);
+    let names = || -> Vec<String> { scaler.handle.variants().into_iter().map(|view| view.name).collect() };
+    fleet
+        .until("a report", async || names() == ["ours", "theirs-too"])
+        .await;
     fleet
         .until("a refusal", async || {
             let va = fleet.get("theirs-too").await;

@@ -210,7 +210,7 @@ fn constant_load_comes_to_rest() {
             // Nobody counts arrivals here, and requests at replicas are fewer the
             // more replicas there are: a load at the very edge still tries the
             // smaller number now and then.
-            .turns(ALWAYS, 16)
-            .turns(1200..=u64::MAX, 6);
+            .turns(ALWAYS, 6)
+            .turns(1200..=u64::MAX, 2);
     }
 }

@@ -156,7 +156,7 @@ pub(super) fn throughput(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
         namespace: view.namespace.clone(),
         model: view.model.clone(),
         variants: load.stands.iter().map(variant).collect(),
-        arrivals: load.demand.and_then(|demand| demand.arrival_rate),
+        arrivals: load.arriving,
         waiting: load.covered().then(|| inside + load.queued() as f64),
         input: Some(input),
         output: Some(output),

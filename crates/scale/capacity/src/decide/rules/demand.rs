@@ -129,7 +129,7 @@ fn waits_long(load: &Load<'_>, policy: &Policy) -> bool {
 
 pub(super) fn lesson(ask: &Ask<'_, '_>) -> Rule {
     let (memory, have, now) = (&*ask.memory, ask.have, ask.now);
-    let keep = memory.floor(now);
+    let keep = memory.lessons.floor(now);
     let says = if keep > 0.0 {
         format!("such a load did not fit on less than {} slots before", number(keep))
     } else {

@@ -127,6 +127,7 @@ impl Fleet {
             model: "m".to_owned(),
             namespace: "n".to_owned(),
             slo: self.slo,
+            arrivals: Signal::missing(now, "not asked"),
             gateway: GatewayView::Present {
                 demand: Signal::observed(demand, now, Source::Gateway),
                 silent: Vec::new(),

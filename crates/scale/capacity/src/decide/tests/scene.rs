@@ -113,6 +113,7 @@ impl Scene {
                 namespace: "default".to_owned(),
                 slo: None,
                 gateway: GatewayView::Absent,
+                arrivals: Signal::missing(Self::START, "not asked"),
                 variants: variants.into_iter().map(|variant| variant.0).collect(),
             },
             policy: Policy::default(),

@@ -127,6 +127,7 @@ impl World {
             model: "m".to_owned(),
             namespace: "n".to_owned(),
             slo: None,
+            arrivals: Signal::missing(now, "not asked"),
             gateway: GatewayView::Present {
                 demand: Signal::observed(demand, now, Source::Gateway),
                 silent: Vec::new(),
