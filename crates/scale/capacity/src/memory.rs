@@ -37,8 +37,8 @@ pub struct Memory {
     service: Option<(Instant, f64)>,
     /// What scale-downs taught.
     pub(crate) lessons: Lessons,
-    /// What replicas said last of the arrivals.
-    told: Option<Told>,
+    /// How many replicas are ready, and since when.
+    replicas_since: Option<(usize, Instant)>,
     /// What replicas showed of the tokens they hold.
     pub(crate) tokens: TokenMemory,
     /// And of those they make.
@@ -59,15 +59,6 @@ struct Starts {
     running: BTreeMap<String, Instant>,
     /// How long a start takes, seconds, if one was seen.
     typical: Option<f64>,
-}
-
-/// What replicas said last of the arrivals, so many of them, and since when
-/// they are no fewer.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Told {
-    arrivals: Option<f64>,
-    replicas: usize,
-    since: Instant,
 }
 
 /// The longest time over which replicas' rates are means.
@@ -249,27 +240,15 @@ impl Memory {
         window.saturating_sub(now.since(last))
     }
 
-    /// Requests per second that replicas count, `told` by so many of them. With
-    /// one that goes its arrivals go at once, and come into the others' means by
-    /// and by: until then no less arrives than before.
+    /// Requests per second that `replicas` ready ones count, `told`; unknown for
+    /// a while after one has come or gone. Each counts over a window of its own:
+    /// what went to the one that is gone is not in the others' yet, and what
+    /// the new one was given at first is in theirs as well.
     pub(crate) fn settled(&mut self, told: Option<f64>, replicas: usize, now: Instant) -> Option<f64> {
-        let fewer = |told: &Told| replicas < told.replicas;
-        let since = match self.told {
-            Some(told) if fewer(&told) => now,
-            Some(told) => told.since,
-            None => Instant::ZERO,
-        };
-        let before = self.told.and_then(|told| told.arrivals);
-        let arrivals = match (told, before) {
-            (Some(told), Some(before)) if now.since(since) < SETTLES => Some(told.max(before)),
-            _ => told,
-        };
-        self.told = Some(Told {
-            arrivals: arrivals.or(before),
-            replicas,
-            since,
-        });
-        arrivals
+        let (were, since) = self.replicas_since.unwrap_or((replicas, Instant::ZERO));
+        let since = if were == replicas { since } else { now };
+        self.replicas_since = Some((replicas, since));
+        told.filter(|_| now.since(since) >= SETTLES)
     }
 }
 
@@ -302,16 +281,15 @@ mod tests {
     }
 
     #[test]
-    fn arrivals_of_a_replica_that_goes_are_the_others_soon() {
+    fn what_replicas_count_is_known_once_they_are_the_same_for_a_while() {
         let mut memory = Memory::default();
-        let at = Instant::from_secs;
-        let mut settled = |told, replicas, now| memory.settled(told, replicas, at(now));
+        let mut settled = |told, replicas, now| memory.settled(told, replicas, Instant::from_secs(now));
         assert_eq!(settled(Some(12.0), 3, 100), Some(12.0));
-        assert_eq!(settled(Some(8.0), 2, 110), Some(12.0), "the third's are not heard yet");
-        assert_eq!(settled(Some(13.0), 2, 130), Some(13.0), "more is more");
-        assert_eq!(settled(Some(12.0), 2, 171), Some(12.0));
-        assert_eq!(settled(Some(6.0), 2, 180), Some(6.0), "less is less");
-        assert_eq!(settled(None, 1, 190), None, "which is not what was before");
+        assert_eq!(settled(Some(8.0), 2, 110), None, "the third's are not heard yet");
+        assert_eq!(settled(Some(12.0), 2, 169), None);
+        assert_eq!(settled(Some(12.0), 2, 170), Some(12.0));
+        assert_eq!(settled(Some(17.0), 3, 180), None, "some are counted twice");
+        assert_eq!(settled(None, 3, 300), None);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use crate::heard::heard;
 use crate::load::Stand;
 use crate::saturation::Mode;
 use crate::saturation::tokens::{FrontQueue, TokenPolicy, TokenReplica, TokenVariant, TokenView, analyze};
-use crate::throughput::{self, ThroughputPolicy, ThroughputReplica, ThroughputVariant, ThroughputView};
+use crate::throughput::{
+    self, FitFrom, ThroughputPolicy, ThroughputReplica, ThroughputVariant, ThroughputView, VariantThroughput,
+};
 use crate::view::ReplicaView;
 use crate::{Analyzer, GatewayView, ModelView};
 use units::Signal;
@@ -172,6 +174,16 @@ pub(super) fn throughput(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
     let analysis = throughput::analyze(&thresholds, &view, &mut ask.memory.throughput, now);
     if !analysis.known {
         return unknown(NAME, analysis.said);
+    }
+    // The emptier replicas are, the less a line through an assumed point says
+    // they would make when full: more would call for more.
+    let assumed = |variant: &&VariantThroughput| variant.from == FitFrom::Assumed;
+    if let Some(variant) = analysis.variants.iter().find(assumed) {
+        let says = format!(
+            "no say: {} has not been seen at loads far enough apart to tell what a full replica makes",
+            variant.name
+        );
+        return unknown(NAME, says);
     }
     let amount = Amount {
         demand: analysis.demand,
