@@ -1,5 +1,6 @@
 //! What InferencePools promise: latencies in annotations, for models that no
-//! service class speaks of.
+//! service class speaks of. They are of the 99th percentile, as the page that
+//! shows them says; a service class may promise another, or the mean.
 
 use crate::configuration::{ModelConfig, ServiceLevel};
 use api::InferencePool;
@@ -11,6 +12,9 @@ use std::sync::Arc;
 /// The priority of a model in no service class, as published; what its pool
 /// promises changes nothing of it.
 pub(crate) const NO_CLASS: i64 = 100;
+
+/// The share of requests (of tokens, between them) that a pool's promise is of.
+const SHARE: f64 = 0.99;
 
 /// What one pool says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -101,7 +105,7 @@ impl Promise {
             .iter()
             .filter_map(|(what, ms)| Some(format!("{what} {} ms", (*ms)?)));
         let line = format!(
-            "InferencePool {}: promises {}",
+            "InferencePool {}: promises, of the 99th percentile, {}",
             self.pool,
             said.collect::<Vec<_>>().join(" and ")
         );
@@ -111,7 +115,7 @@ impl Promise {
             priority: NO_CLASS,
             ttft_ms: self.ttft_ms,
             tpot_ms: self.itl_ms,
-            percentile: None,
+            percentile: Some(SHARE),
         });
         completed
     }
@@ -164,12 +168,12 @@ mod tests {
             let config = promises.complete("shop", model, plain());
             let slo = config.slo.clone().unwrap();
             assert_eq!(
-                (slo.ttft_ms, slo.tpot_ms, slo.priority),
-                (Some(500.0), Some(40.5), NO_CLASS)
+                (slo.ttft_ms, slo.tpot_ms, slo.percentile, slo.priority),
+                (Some(500.0), Some(40.5), Some(0.99), NO_CLASS)
             );
             assert_eq!(
                 config.from.last().unwrap(),
-                "InferencePool big: promises TTFT 500 ms and ITL 40.5 ms"
+                "InferencePool big: promises, of the 99th percentile, TTFT 500 ms and ITL 40.5 ms"
             );
         }
         assert_eq!(promises.complete("shop", "big", plain()), plain());
