@@ -1,6 +1,7 @@
 //! `tidegate autoscaler`: the controller as a process of its own, for a cluster.
 
 mod publishing;
+mod relay;
 
 use crate::cli::{Actuator, Autoscaler};
 use crate::{logging, stopped_by_user};
@@ -49,7 +50,7 @@ pub(crate) async fn run(args: Autoscaler) -> anyhow::Result<()> {
     let stop = stopped_by_user();
     let identity = config.election.as_ref().map(|election| election.identity.clone());
     let running = autoscaler::start(client, config, stop.clone()).await.map_err(named)?;
-    let published = tokio::spawn(publishing::while_leading(publishing, running.handle.clone(), stop));
+    let published = tokio::spawn(publishing::serve_or_relay(publishing, running.handle.clone(), stop));
     tracing::info!(
         server,
         metrics = running.metrics_address.map(tracing::field::display),

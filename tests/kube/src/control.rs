@@ -4,6 +4,7 @@
 use crate::arena::autoscaler::Autoscaler;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub struct Cluster {
     folder: TempDir,
     /// A kubeconfig with the service account's token and nothing else.
     account: PathBuf,
+    /// Where autoscalers answer for HPAs, each on an address of its own.
+    port: u16,
     /// What applying the manifests printed.
     pub applied: Outcome,
 }
@@ -80,7 +83,9 @@ impl Cluster {
             Some(token.trim()),
             Some(&authority),
         )?;
+        let free = TcpListener::bind("127.0.0.2:0").await?.local_addr()?;
         Ok(Self {
+            port: free.port(),
             account: account.kubeconfig().to_owned(),
             tidegate,
             kubectl,
@@ -165,10 +170,55 @@ impl Cluster {
             .args(["autoscaler", "--leader-elect", "--actuator=direct"])
             .args(["--system-namespace=tidegate-system", "--scale-down-after=5m"])
             .args(terms)
+            .arg("--external-metrics-listen")
+            .arg(self.address_of(name).to_string())
             .arg("--kubeconfig")
             .arg(&self.account)
             .env("POD_NAME", name);
         Autoscaler::start(name, command, self.folder.path()).await
+    }
+
+    /// Where an autoscaler answers for HPAs: on an address of its own, as a Pod has.
+    #[must_use]
+    pub fn address_of(&self, name: &str) -> SocketAddr {
+        let host = if name == "one" { 2 } else { 3 };
+        ([127, 0, 0, host], self.port).into()
+    }
+
+    /// The Pod that an autoscaler would run in.
+    ///
+    /// # Errors
+    /// When the API refuses it.
+    pub async fn pod_of(&self, name: &str) -> Result<()> {
+        let restricted = json!({"allowPrivilegeEscalation": false, "runAsNonRoot": true,
+            "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}});
+        self.apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "tidegate-system"},
+            "spec": {"nodeName": "nowhere", "containers": [{"name": "autoscaler", "image": "tidegate", "securityContext": restricted}]}}))
+            .await?;
+        let ip = self.address_of(name).ip().to_string();
+        let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]}});
+        self.kubectl(&format!(
+            "patch pod {name} -n tidegate-system --subresource=status --type=merge -p '{status}'"
+        ))
+        .await
+        .map(drop)
+    }
+
+    /// What an autoscaler answers to an HPA that asks for a variant's replicas.
+    ///
+    /// # Errors
+    /// When nobody answers there.
+    pub async fn external_metric(&self, name: &str, variant: &str) -> Result<String> {
+        let mut config = kube::Config::new(format!("https://{}", self.address_of(name)).parse()?);
+        config.accept_invalid_certs = true;
+        config.connect_timeout = Some(Duration::from_secs(2));
+        let path = format!(
+            "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/wva_desired_replicas?labelSelector=variant_name%3D{variant}"
+        );
+        let answer: Value = kube::Client::try_from(config)?
+            .request(http::Request::get(path).body(Vec::new())?)
+            .await?;
+        Ok(answer["items"][0]["value"].as_str().unwrap_or_default().to_owned())
     }
 
     /// A Pod that runs nowhere, with a page of metrics that we serve.

@@ -1,7 +1,7 @@
 //! The loop: take stock, decide, act, report.
 
 use crate::configuration::{ConfigMaps, ModelConfig};
-use crate::election::{Candidate, Leadership};
+use crate::election::{self, Candidate, Leadership};
 use crate::handle::Pass;
 use crate::inventory::Counter;
 use crate::ledger::Ledger;
@@ -15,9 +15,11 @@ use api::VariantAutoscalingStatus;
 use capacity::{Decision, ModelView, VariantDecision};
 use collect::Clock;
 use kube::Client;
+use kube::runtime::reflector::ObjectRef;
 use past::Past;
 use std::collections::BTreeMap;
 use std::future::pending;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tell::Teller;
@@ -218,6 +220,26 @@ impl Controller {
             decisions.insert(key.clone(), capacity::decide(view, policy, &mut past.memory, now));
         }
         decisions
+    }
+
+    /// Where the one that leads is, if that is another Pod.
+    fn leader_ip(&self) -> Option<IpAddr> {
+        let election = self.config.election.as_ref()?;
+        let holder = self.leadership.holder();
+        let pod = election::pod_of(&holder);
+        if pod == election::pod_of(&election.identity) {
+            return None;
+        }
+        let pod = ObjectRef::new(pod).within(&election.namespace);
+        self.world
+            .pods
+            .get(&pod)?
+            .status
+            .as_ref()?
+            .pod_ip
+            .as_ref()?
+            .parse()
+            .ok()
     }
 
     /// A target that was deleted and made anew starts anew: what is remembered

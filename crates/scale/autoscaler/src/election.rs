@@ -22,7 +22,8 @@ pub struct Election {
     pub namespace: String,
     /// Name of the Lease.
     pub name: String,
-    /// What this process is called in it; no two may have the same.
+    /// What this process is called in it; no two may have the same. In a Pod
+    /// it begins with the Pod's name and a `_`, by which others find it.
     pub identity: String,
     /// How long things take.
     pub terms: Terms,
@@ -31,6 +32,12 @@ pub struct Election {
 impl Election {
     /// The Lease that the predecessor uses, so that one of the two acts at a time.
     pub const DEFAULT_ID: &'static str = "72dd1cf1.llm-d.ai";
+}
+
+/// The Pod that an identity is of: its name, and after a `_`, which no Pod's
+/// name has, whatever tells two processes in one Pod apart.
+pub(crate) fn pod_of(identity: &str) -> &str {
+    identity.split_once('_').map_or(identity, |(pod, _)| pod)
 }
 
 /// Whether this process leads. Cloning shares it.
@@ -320,5 +327,20 @@ fn record_of(lease: &Lease) -> Record {
             .map(Duration::from_secs),
         renewed: spec.renew_time.map(|time| time.0.to_string()).unwrap_or_default(),
         transitions: spec.lease_transitions.unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_begins_with_its_pod() {
+        assert_eq!(
+            pod_of("tidegate-autoscaler-7d9-x2x_1-64a"),
+            "tidegate-autoscaler-7d9-x2x"
+        );
+        assert_eq!(pod_of("laptop"), "laptop");
+        assert_eq!(pod_of(""), "");
     }
 }

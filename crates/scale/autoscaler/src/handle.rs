@@ -10,6 +10,7 @@ use collect::SourceHealth;
 use parking_lot::Mutex;
 use publish::Published;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
@@ -31,6 +32,7 @@ struct Shared {
 struct State {
     leads: bool,
     leader: String,
+    leader_ip: Option<IpAddr>,
     observes: bool,
     configmaps: Vec<ConfigMapRecord>,
     decisions: VecDeque<DecisionRecord>,
@@ -60,6 +62,8 @@ pub(crate) struct Pass {
     pub(crate) leads: bool,
     /// Who leads, as far as is known.
     pub(crate) leader: String,
+    /// Its Pod's address, if another one leads.
+    pub(crate) leader_ip: Option<IpAddr>,
     /// Whether this process never leads.
     pub(crate) observes: bool,
     pub(crate) configmaps: Vec<ConfigMapRecord>,
@@ -78,6 +82,7 @@ impl Handle {
             state: Mutex::new(State {
                 leads: false,
                 leader: String::new(),
+                leader_ip: None,
                 observes: false,
                 configmaps: Vec::new(),
                 decisions: VecDeque::new(),
@@ -118,6 +123,13 @@ impl Handle {
     #[must_use]
     pub fn leader(&self) -> String {
         self.0.state.lock().leader.clone()
+    }
+
+    /// The address of the Pod that leads, if that is another one: the Pod of
+    /// the Lease's namespace that is called as its holder.
+    #[must_use]
+    pub fn leader_ip(&self) -> Option<IpAddr> {
+        self.0.state.lock().leader_ip
     }
 
     /// Whether this process only looks on ([`crate::Actuator::Observe`]).
@@ -198,6 +210,7 @@ impl Handle {
         state.variants = pass.variants;
         state.leads = pass.leads;
         state.leader = pass.leader;
+        state.leader_ip = pass.leader_ip;
         state.observes = pass.observes;
         state.configmaps = pass.configmaps;
         state.sources = pass.sources;

@@ -174,6 +174,7 @@ mod tests {
     fn pass(leads: bool, variants: Vec<VariantView>) -> Pass {
         Pass {
             leads,
+            leader_ip: None,
             observes: false,
             leader: String::new(),
             configmaps: Vec::new(),

@@ -1,16 +1,18 @@
 //! Serves decisions to HPA and KEDA: what flags and environment say of it, and
 //! for how long.
 
+use super::relay::Relay;
 use crate::cli::{Actuator, Autoscaler, Listen};
 use anyhow::{anyhow, bail};
 use autoscaler::Handle;
 use autoscaler::configuration::Publishing;
 use publish::{Config, ExternalMetrics, FrontProxy, Keda, KeyFiles};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Time until an address that was taken is tried again.
@@ -176,29 +178,54 @@ impl publish::Decisions for Nothing {
     }
 }
 
-/// Serves while this process leads, until `stop`. One that does not lead does
-/// not listen: behind one Service, a connection then always ends at the leader,
-/// and one that was kept ends with its term.
-pub(super) async fn while_leading(config: Config, handle: Handle, stop: CancellationToken) {
-    if config.external_metrics.is_none() && config.keda.is_none() {
+/// Who answers HPA and KEDA, seen from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answers {
+    /// This process does: it leads.
+    Here,
+    /// The one that leads, at this address.
+    There(IpAddr),
+    /// Nobody that is known.
+    Nobody,
+}
+
+impl Answers {
+    fn of(handle: &Handle) -> Self {
+        match (handle.leads(), handle.leader_ip()) {
+            (true, _) => Self::Here,
+            (false, Some(ip)) => Self::There(ip),
+            (false, None) => Self::Nobody,
+        }
+    }
+}
+
+/// Serves while this process leads, until `stop`. One that does not lead hands
+/// connections on to the one that does: behind one Service, whichever address a
+/// connection takes, the leader answers it, and it ends with its term. Where the
+/// leader's address is not known nobody listens.
+pub(super) async fn serve_or_relay(config: Config, handle: Handle, stop: CancellationToken) {
+    let listens = listens(&config);
+    if listens.is_empty() {
         return;
     }
     let mut passes = handle.changed();
-    while until(&mut passes, &stop, || handle.leads()).await {
+    while !stop.is_cancelled() {
+        let answers = Answers::of(&handle);
         let term = stop.child_token();
-        match publish::serve(config.clone(), Arc::new(handle.clone()), term.clone()).await {
+        let begun = match answers {
+            Answers::Here => serve(&config, &handle, &term).await,
+            Answers::There(leader) => relay(&listens, leader, &term).await,
+            Answers::Nobody => Ok(tokio::spawn(async {})),
+        };
+        match begun {
             Ok(running) => {
-                tracing::info!(
-                    external_metrics = running.external_metrics.map(tracing::field::display),
-                    keda = running.keda.map(tracing::field::display),
-                    "publishing decisions"
-                );
-                until(&mut passes, &stop, || !handle.leads()).await;
+                until(&mut passes, &stop, || Answers::of(&handle) != answers).await;
                 term.cancel();
-                running.stopped().await;
+                // A panic has been printed where it happened.
+                let _ = running.await;
             }
             Err(error) => {
-                tracing::error!(error = %flagged(&error), "decisions cannot be published; trying again");
+                tracing::error!(error, "decisions cannot be published; trying again");
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(RETRY) => {}
@@ -206,6 +233,42 @@ pub(super) async fn while_leading(config: Config, handle: Handle, stop: Cancella
             }
         }
     }
+}
+
+async fn serve(config: &Config, handle: &Handle, term: &CancellationToken) -> Result<JoinHandle<()>, String> {
+    let decisions = Arc::new(handle.clone());
+    let running = publish::serve(config.clone(), decisions, term.clone())
+        .await
+        .map_err(|error| flagged(&error).to_string())?;
+    tracing::info!(
+        external_metrics = running.external_metrics.map(tracing::field::display),
+        keda = running.keda.map(tracing::field::display),
+        "publishing decisions"
+    );
+    Ok(tokio::spawn(async move { running.stopped().await }))
+}
+
+async fn relay(listens: &[SocketAddr], leader: IpAddr, term: &CancellationToken) -> Result<JoinHandle<()>, String> {
+    let mut relays = Vec::new();
+    // A port that was anybody's choice says nothing of the leader's.
+    for listen in listens.iter().filter(|listen| listen.port() != 0) {
+        let to = SocketAddr::new(leader, listen.port());
+        let relay = Relay::listen(*listen, to).await;
+        relays.push(relay.map_err(|error| format!("{listen}: {error}"))?);
+    }
+    tracing::info!(%leader, "handing questions about decisions on to the one that leads");
+    let running = relays.into_iter().map(|relay| relay.run(term.clone()));
+    let running = futures::future::join_all(running);
+    Ok(tokio::spawn(async {
+        running.await;
+    }))
+}
+
+/// Every address that is listened on.
+fn listens(config: &Config) -> Vec<SocketAddr> {
+    let external = config.external_metrics.as_ref().map(|external| external.listen);
+    let keda = config.keda.as_ref().map(|keda| keda.listen);
+    external.into_iter().chain(keda).collect()
 }
 
 /// Waits for a pass after which `holds`; false if everything stops before.

@@ -61,6 +61,7 @@ async fn main() -> Result<ExitCode> {
     tell!(report, story:
         "manifests-apply-as-they-stand" => manifests,
         "of-two-one-acts" => one_acts,
+        "whichever-is-asked-the-leader-answers" => any_answers,
         "saturation-raises-replicas-and-says-why" => saturation,
         "wrong-configuration-is-refused-and-the-last-good-stays" => configuration,
         "managed-hpa-and-scaledobject-have-their-gauges" => managed,

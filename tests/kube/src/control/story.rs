@@ -108,6 +108,28 @@ impl Story {
         Ok(format!("{} leads", self.both[leader].name))
     }
 
+    /// Whichever an HPA's question comes to, the one that leads answers it.
+    ///
+    /// # Errors
+    /// What is not so.
+    pub async fn any_answers(&mut self) -> Result<String> {
+        let leader = self.leader().await?;
+        let follower = &self.both[1 - leader].name;
+        let asked = async |name: &str| self.cluster.external_metric(name, "llama").await;
+        let ours = wait_for(SOON, async || asked(&self.both[leader].name).await.ok());
+        let ours = ours.await.context("the one that leads does not answer")?;
+        ensure!(ours == "2", "it answers {ours:?}");
+        // Nobody knows yet where the leader is.
+        ensure!(asked(follower).await.is_err(), "the follower answers for itself");
+        for scaler in &self.both {
+            self.cluster.pod_of(&scaler.name).await?;
+        }
+        let theirs = wait_for(SOON, async || asked(follower).await.ok());
+        let theirs = theirs.await.context("the follower hands nothing on")?;
+        ensure!(theirs == ours, "{ours:?} here and {theirs:?} there");
+        Ok(format!("{ours} replicas, asked at both"))
+    }
+
     /// Saturated replicas raise the number, and the object says why.
     ///
     /// # Errors
@@ -235,6 +257,12 @@ impl Story {
                 replicas == "6"
             })
             .await?;
+        wait_for(SOON, async || {
+            let answer = self.cluster.external_metric(&self.both[other].name, "llama").await;
+            answer.is_ok_and(|replicas| replicas == "6").then_some(())
+        })
+        .await
+        .context("who handed questions on does not answer them now")?;
         Ok(format!(
             "after {:.1} s of at most {:.1} s",
             took.as_secs_f64(),

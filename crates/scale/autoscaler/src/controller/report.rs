@@ -95,6 +95,7 @@ impl Controller {
         Pass {
             leads,
             leader: self.leadership.holder(),
+            leader_ip: self.leader_ip(),
             observes: self.leadership.observes(),
             configmaps: self.configs.records(counts),
             variants: shown,
