@@ -26,6 +26,14 @@ const SOON: Duration = Duration::from_secs(30);
 const LEASE: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_millis(500);
 
+/// Mounts a service account (the first argument) where a container has it, and
+/// becomes the program (the others).
+const IN_A_POD: &str = "mount -t tmpfs tmpfs /run
+mkdir -p /run/secrets/kubernetes.io
+cp -r \"$1\" /run/secrets/kubernetes.io/serviceaccount
+shift
+exec \"$@\"";
+
 /// A control plane with our manifests in it.
 #[derive(Debug)]
 pub struct Cluster {
@@ -155,27 +163,62 @@ impl Cluster {
         }
     }
 
-    /// Starts `tidegate autoscaler` as the service account.
+    /// Starts `tidegate autoscaler` as the service account, known by a kubeconfig.
     ///
     /// # Errors
     /// When it ends, or says no address in time.
     pub async fn autoscaler(&self, name: &str) -> Result<Autoscaler> {
+        let mut command = tokio::process::Command::new(&self.tidegate);
+        self.configure(&mut command, name)
+            .arg("--system-namespace=tidegate-system")
+            .arg("--kubeconfig")
+            .arg(&self.account);
+        Autoscaler::start(name, command, self.folder.path()).await
+    }
+
+    /// Starts it as a Pod of the manifests would: the service account is
+    /// mounted where every container has it, and its namespace is the system's.
+    ///
+    /// # Errors
+    /// When it ends, or says no address in time.
+    pub async fn autoscaler_in_a_pod(&self, name: &str) -> Result<Autoscaler> {
+        let kubeconfig: Value = serde_json::from_str(&std::fs::read_to_string(&self.account)?)?;
+        let cluster = &kubeconfig["clusters"][0]["cluster"];
+        let server: http::Uri = self.plane.access().server().parse()?;
+        let authority = cluster["certificate-authority"].as_str().context("no authority")?;
+        let token = kubeconfig["users"][0]["user"]["token"].as_str().context("no token")?;
+        let mounted = self.folder.path().join("serviceaccount");
+        std::fs::create_dir_all(&mounted)?;
+        std::fs::copy(authority, mounted.join("ca.crt"))?;
+        std::fs::write(mounted.join("token"), token)?;
+        std::fs::write(mounted.join("namespace"), "tidegate-system")?;
+        let mut command = tokio::process::Command::new("unshare");
+        command
+            .args(["--map-root-user", "--mount", "sh", "-ec", IN_A_POD, "sh"])
+            .args([mounted.as_path(), &self.tidegate])
+            .env("KUBERNETES_SERVICE_HOST", server.host().unwrap_or_default())
+            .env("KUBERNETES_SERVICE_PORT", server.port_u16().unwrap_or(443).to_string());
+        self.configure(&mut command, name);
+        Autoscaler::start(name, command, self.folder.path()).await
+    }
+
+    fn configure<'c>(&self, command: &'c mut tokio::process::Command, name: &str) -> &'c mut tokio::process::Command {
         let terms = [
             format!("--leader-election-lease-duration={}s", LEASE.as_secs()),
             format!("--leader-election-renew-deadline={}s", LEASE.as_secs() - 1),
             format!("--leader-election-retry-period={}ms", RETRY.as_millis()),
         ];
-        let mut command = tokio::process::Command::new(&self.tidegate);
         command
-            .args(["autoscaler", "--leader-elect", "--actuator=direct"])
-            .args(["--system-namespace=tidegate-system", "--scale-down-after=5m"])
+            .args([
+                "autoscaler",
+                "--leader-elect",
+                "--actuator=direct",
+                "--scale-down-after=5m",
+            ])
             .args(terms)
             .arg("--external-metrics-listen")
             .arg(self.address_of(name).to_string())
-            .arg("--kubeconfig")
-            .arg(&self.account)
-            .env("POD_NAME", name);
-        Autoscaler::start(name, command, self.folder.path()).await
+            .env("POD_NAME", name)
     }
 
     /// Where an autoscaler answers for HPAs: on an address of its own, as a Pod has.

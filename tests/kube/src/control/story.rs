@@ -24,7 +24,8 @@ pub struct Story {
 }
 
 impl Story {
-    /// Begins it: a Deployment, its VariantAutoscaling, two autoscalers.
+    /// Begins it: a Deployment, its VariantAutoscaling, two autoscalers, of which
+    /// one finds the cluster as a Pod does.
     ///
     /// # Errors
     /// When something is refused or does not start.
@@ -37,7 +38,10 @@ impl Story {
         cluster.apply(&workload("StatefulSet", "stateful")).await?;
         cluster.apply(&variant("Deployment", "llama", 2)).await?;
         cluster.apply(&variant("StatefulSet", "stateful", 3)).await?;
-        let both = [cluster.autoscaler("one").await?, cluster.autoscaler("two").await?];
+        let both = [
+            cluster.autoscaler("one").await?,
+            cluster.autoscaler_in_a_pod("two").await?,
+        ];
         Ok(Self {
             cluster,
             both,
