@@ -1,13 +1,12 @@
-//! Saturation: how full the replicas of a model are, judged two ways.
+//! Saturation: how full the replicas of a model are.
 //!
-//! - [`percent`]: shares of the KV cache and requests waiting. It needs two
-//!   figures per replica, and tells a direction rather than an amount.
 //! - [`tokens`]: tokens held against tokens that fit, which tells an amount;
-//!   [`engine_args`] says what a replica that has not reported will hold.
-//!
-//! Both exist in two modes. [`Mode::Guarded`] is ours. [`Mode::AsPublished`]
-//! repeats the predecessor to the last formula, faults included, so that the
-//! two can be held side by side; nothing should be scaled by it.
+//!   [`engine_args`] says what a replica that has not reported will hold. In
+//!   two modes: [`Mode::Guarded`] is ours, [`Mode::AsPublished`] repeats the
+//!   predecessor to the last formula, faults included, so that the two can be
+//!   held side by side; nothing should be scaled by it.
+//! - [`percent`]: shares of the KV cache and requests waiting, as the
+//!   predecessor judges them. Ours are rules of the decision.
 
 pub mod engine_args;
 pub mod percent;

@@ -6,6 +6,7 @@
 
 use super::{KV_WHEN_FULL, Mean, SLOTS, START};
 use crate::run::{Ask, Policy, Sight};
+use capacity::saturation::percent;
 use hpa::{Behavior, Metric, Reading, Rules, Select, Spec, State, Target, View};
 use std::time::Duration;
 
@@ -15,13 +16,6 @@ const PASS_S: u64 = 30;
 const SYNC_S: u64 = 15;
 /// Seconds over which its queries take the highest KV use and queue.
 const WINDOW_S: usize = 60;
-/// A replica is saturated from here on ...
-const KV_THRESHOLD: f64 = 0.80;
-const QUEUE_THRESHOLD: f64 = 5.0;
-/// ... and more is asked for when less than this is spare.
-const KV_SPARE: f64 = 0.10;
-const QUEUE_SPARE: f64 = 3.0;
-
 /// Its engine and the HPA behind it.
 #[derive(Debug)]
 pub struct Predecessor {
@@ -67,22 +61,22 @@ impl Predecessor {
     /// What its engine decides; all replicas of the simulated fleet look alike.
     fn decide(&self, sight: &Sight<'_>) -> u32 {
         let current = sight.asked_for();
-        let previous = self.desired.unwrap_or(current);
-        if previous != current || sight.ready != current {
-            return previous;
-        }
-        let (kv, queue) = (self.kv.max(), self.queue.max());
-        let saturated = kv >= KV_THRESHOLD || queue >= QUEUE_THRESHOLD;
-        let spare = |threshold: f64, value: f64| if saturated { 0.0 } else { threshold - value };
-        if spare(KV_THRESHOLD, kv) < KV_SPARE || spare(QUEUE_THRESHOLD, queue) < QUEUE_SPARE {
-            return (current + 1).min(self.most);
-        }
-        let replicas = f64::from(current);
-        let with_one_less = |value: f64| value * replicas / (replicas - 1.0);
-        let safe = current >= 2
-            && KV_THRESHOLD - with_one_less(kv) >= KV_SPARE
-            && QUEUE_THRESHOLD - with_one_less(queue) >= QUEUE_SPARE;
-        if safe { current - 1 } else { current }
+        let replica = percent::Replica {
+            variant: "v".to_owned(),
+            kv: Some(self.kv.max()),
+            waiting: Some(self.queue.max()),
+        };
+        let replicas = vec![replica; sight.ready as usize];
+        let variant = percent::Variant {
+            name: "v".to_owned(),
+            cost: 1.0,
+            current,
+            pending: current.saturating_sub(sight.ready),
+            desired: self.desired,
+        };
+        let analysis = percent::analyze(&percent::Thresholds::default(), &replicas);
+        let targets = percent::targets(&analysis, &[variant], &replicas);
+        targets.first().map_or(current, |target| target.replicas).min(self.most)
     }
 }
 
