@@ -1,6 +1,7 @@
 //! What a decision looks at: one model, its variants, their replicas, and the
 //! gateway in front.
 
+use crate::saturation::engine_args::EngineArgs;
 use std::time::Duration;
 use units::{Instant, Signal};
 
@@ -96,6 +97,11 @@ pub struct VariantView {
     pub wanted: u32,
     /// Most requests one replica is given at once, as its template says.
     pub slots: Option<f64>,
+    /// GPUs of one replica, as its template says.
+    pub gpus: Option<u32>,
+    /// What its template tells a vLLM server about memory and batches. It
+    /// bounds what a replica holds, and says so of one nobody has heard of.
+    pub engine: Option<EngineArgs>,
     /// Replicas that exist and are not being deleted.
     pub replicas: Vec<ReplicaView>,
 }

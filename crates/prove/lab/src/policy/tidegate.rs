@@ -41,6 +41,8 @@ impl Tidegate {
             max: most,
             wanted: 0,
             slots: Some(SLOTS),
+            gpus: None,
+            engine: None,
             replicas: Vec::new(),
         };
         Self {

@@ -50,6 +50,8 @@ mod tests {
                 max,
                 wanted,
                 slots: None,
+                gpus: None,
+                engine: None,
                 replicas: Vec::new(),
             }],
         };

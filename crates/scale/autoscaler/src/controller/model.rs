@@ -78,6 +78,8 @@ pub(super) fn views(
             max: settings.max,
             wanted: target.wanted,
             slots: target.slots,
+            gpus: target.gpus.and_then(|gpus| u32::try_from(gpus).ok()),
+            engine: None,
             replicas,
         });
     }
@@ -257,6 +259,8 @@ mod tests {
                 max: 9,
                 wanted: 3,
                 slots: None,
+                gpus: None,
+                engine: None,
                 replicas: Vec::new(),
             }],
         };

@@ -35,11 +35,11 @@ pub(super) fn tokens(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
         .map(|stand| TokenVariant {
             name: stand.variant.name.clone(),
             accelerator: stand.variant.accelerator.clone(),
-            gpus: None,
+            gpus: stand.variant.gpus,
             cost: stand.variant.cost,
             ready: stand.ready,
             pending: stand.coming,
-            engine: None,
+            engine: stand.variant.engine.clone(),
             replicas: stand
                 .ready_replicas
                 .iter()

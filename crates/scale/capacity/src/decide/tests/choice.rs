@@ -138,6 +138,8 @@ impl Fleet {
                 max: 20,
                 wanted: u32::try_from(self.replicas[which].len()).unwrap(),
                 slots: Some(SLOTS),
+                gpus: None,
+                engine: None,
                 replicas,
             });
         }

@@ -140,6 +140,8 @@ impl Fleet {
                 max: self.bounds.1,
                 wanted: u32::try_from(self.replicas.len()).unwrap(),
                 slots: Some(SLOTS),
+                gpus: None,
+                engine: None,
                 replicas,
             }],
         }

@@ -26,6 +26,8 @@ impl Variant {
             max: 20,
             wanted: 0,
             slots: None,
+            gpus: None,
+            engine: None,
             replicas: Vec::new(),
         };
         Self(view, Scene::START)

@@ -140,6 +140,8 @@ impl World {
                 max,
                 wanted,
                 slots: Some(self.slots),
+                gpus: None,
+                engine: None,
                 replicas: ready.chain(starting).collect(),
             }],
         }
