@@ -12,7 +12,7 @@ use crate::world::World;
 use crate::writer::Writer;
 use crate::{Actuator, Config, Handle};
 use api::VariantAutoscalingStatus;
-use capacity::{Decision, ModelView, VariantDecision};
+use capacity::{Decision, ModelView, Policy, VariantDecision};
 use collect::Clock;
 use kube::Client;
 use past::Past;
@@ -191,7 +191,7 @@ impl Controller {
         };
         let started = self.clock.now();
         let wall = crate::status::timestamp(self.clock.wall());
-        let pass = self.report(&variants, &views, &mut decisions, &acted, now, wall);
+        let pass = self.report(&variants, views, &mut decisions, &acted, now, wall);
         let took = deciding + self.clock.now().since(started);
         self.handle.publish(Pass {
             took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -207,14 +207,11 @@ impl Controller {
         views: &BTreeMap<ModelKey, ModelView>,
         now: Instant,
     ) -> BTreeMap<ModelKey, Decision> {
-        let configs: BTreeMap<ModelKey, &ModelConfig> = variants
-            .iter()
-            .filter_map(|variant| Some((model_key(variant)?, variant.config.as_deref()?)))
-            .collect();
+        let configs = configs(variants);
         let mut decisions = BTreeMap::new();
         for (key, view) in views {
             let past = self.models.entry(key.clone()).or_default();
-            let policy = configs.get(key).map_or(&self.config.policy, |config| &config.policy);
+            let policy = policy(&configs, key).unwrap_or(&self.config.policy);
             decisions.insert(key.clone(), capacity::decide(view, policy, &mut past.memory, now));
         }
         decisions
@@ -245,6 +242,21 @@ impl Controller {
 fn model_key(variant: &Variant) -> Option<ModelKey> {
     let (settings, _) = variant.decidable()?;
     Some((variant.namespace.clone(), settings.model.clone()))
+}
+
+/// What ConfigMaps say, by namespace and model.
+fn configs(variants: &[Variant]) -> BTreeMap<(&str, &str), &ModelConfig> {
+    let all = variants.iter().filter_map(|variant| {
+        let (settings, _) = variant.decidable()?;
+        let key = (variant.namespace.as_str(), settings.model.as_str());
+        Some((key, variant.config.as_deref()?))
+    });
+    all.collect()
+}
+
+/// What ConfigMaps have a model decided by, if any speaks.
+fn policy<'a>(configs: &BTreeMap<(&str, &str), &'a ModelConfig>, key: &ModelKey) -> Option<&'a Policy> {
+    Some(&configs.get(&(key.0.as_str(), key.1.as_str()))?.policy)
 }
 
 fn decision_of<'a>(

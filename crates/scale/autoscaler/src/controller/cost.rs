@@ -276,11 +276,11 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
         .map(|(variant, _)| (variant.uid.clone(), Acted::Done))
         .collect();
     lap("(acting)");
-    let pass = controller.report(&variants, &views, &mut decisions, &acted, now, jiff::Timestamp::now());
+    let pass = controller.report(&variants, views, &mut decisions, &acted, now, jiff::Timestamp::now());
     lap("report");
     controller.handle.publish(Pass { gpus, ..pass });
     lap("publish");
-    drop((variants, views, decisions));
+    drop((variants, decisions));
     lap("forget");
 }
 

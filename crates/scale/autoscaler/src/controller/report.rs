@@ -5,7 +5,7 @@ use super::tell::Moment;
 use super::{Acted, Controller, ModelKey, decision_of};
 use crate::handle::{Pass, Scaling};
 use crate::inventory::InventoryRecord;
-use crate::record::{DecisionRecord, ExplanationRecord};
+use crate::record::{DecisionRecord, ExplanationRecord, Inputs};
 use crate::status::{self, Findings};
 use crate::subject::Subject;
 use crate::survey::{self, Variant};
@@ -22,7 +22,7 @@ impl Controller {
     pub(super) fn report(
         &mut self,
         variants: &[Variant],
-        views: &BTreeMap<ModelKey, ModelView>,
+        views: BTreeMap<ModelKey, ModelView>,
         decisions: &mut BTreeMap<ModelKey, Decision>,
         acted: &BTreeMap<String, Acted>,
         now: Instant,
@@ -35,11 +35,18 @@ impl Controller {
             self.written.remove(&uid);
         }
 
-        // Explanations are most of what a pass holds: moved on, not copied.
-        let explanations: BTreeMap<ModelKey, Arc<ExplanationRecord>> = decisions
-            .iter_mut()
-            .map(|(key, decision)| (key.clone(), Arc::new(std::mem::take(&mut decision.explanation).into())))
-            .collect();
+        // Views are most of what a pass holds: moved on, not copied.
+        let views: BTreeMap<ModelKey, Arc<ModelView>> =
+            views.into_iter().map(|(key, view)| (key, Arc::new(view))).collect();
+        let configs = super::configs(variants);
+        let explain = |(key, decision): (&ModelKey, &mut Decision)| {
+            let policy = super::policy(&configs, key).unwrap_or(&self.config.policy);
+            let inputs = Inputs::of(views.get(key)?.clone(), policy.clone(), now);
+            let explanation = std::mem::take(&mut decision.explanation);
+            Some((key.clone(), Arc::new(ExplanationRecord::of(explanation, inputs))))
+        };
+        let explanations: BTreeMap<ModelKey, Arc<ExplanationRecord>> =
+            decisions.iter_mut().filter_map(explain).collect();
         let decisions = &*decisions;
         let leads = self.leadership.leads(now);
         if !leads {
@@ -59,7 +66,7 @@ impl Controller {
             let decided = found.map(|(_, _, decided)| decided);
             let outcome = acted.get(&variant.uid);
             let trouble = key_of(variant).and_then(|model| self.replicas.trouble(variant, model));
-            let view = found.and_then(|(key, ..)| views.get(key));
+            let view = found.and_then(|(key, ..)| views.get(key)).map(Arc::as_ref);
             let new = view.map_or(0, |view| super::model::new_pods(variant, view));
             let findings = findings(variant, decided, outcome, trouble, &old, new);
             if let Some((key, decision, decided)) = found
