@@ -6,6 +6,7 @@ use crate::handle::Pass;
 use crate::inventory::Counter;
 use crate::ledger::Ledger;
 use crate::replica_sources::ReplicaSources;
+use crate::survey::pods::PodsRead;
 use crate::survey::{self, LastGood, Sources, Variant};
 use crate::target::{ScaleError, Scales};
 use crate::world::World;
@@ -88,6 +89,7 @@ pub(crate) async fn run(
         models: BTreeMap::new(),
         ledger: Ledger::default(),
         last_good: LastGood::new(),
+        pods_read: PodsRead::default(),
         written: BTreeMap::new(),
         teller: Teller::default(),
         records: 0,
@@ -132,6 +134,7 @@ struct Controller {
     models: BTreeMap<ModelKey, Past>,
     ledger: Ledger,
     last_good: LastGood,
+    pods_read: PodsRead,
     /// The status last written, by uid: the watch may be behind.
     written: BTreeMap<String, VariantAutoscalingStatus>,
     teller: Teller,
@@ -164,10 +167,12 @@ impl Controller {
             world: &self.world,
             scales: &self.scales,
             configs: &mut self.configs,
+            pods_read: &mut self.pods_read,
             instance,
         };
         let variants = survey::take(&mut sources, &mut self.ledger, &mut self.last_good, started);
-        self.replicas.track(model::endpoints(&variants));
+        let endpoints = model::endpoints(&variants, self.replicas.tracked());
+        self.replicas.track(endpoints);
         let asked = self.clock.now();
         self.replicas.refresh().await;
         let waited = self.clock.now().since(asked);

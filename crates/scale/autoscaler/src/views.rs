@@ -151,9 +151,9 @@ pub(crate) fn replicas(
     now: Instant,
 ) -> Vec<ReplicaRecord> {
     let seen = model.and_then(|model| model.variants.iter().find(|seen| seen.name == variant.name));
-    let show = |pod: &PodFacts| {
+    let show = |pod: &Arc<PodFacts>| {
         let signals = seen.and_then(|seen| seen.replicas.iter().find(|replica| replica.name == pod.name));
-        replica(pod, signals, engine_of(&pod.name), now)
+        replica(pod, signals, engine_of(&pod.full_name), now)
     };
     variant.pods.iter().map(show).collect()
 }
@@ -164,7 +164,7 @@ fn replica(pod: &PodFacts, signals: Option<&ReplicaView>, engine: Option<String>
         [&seen.kv, &seen.running, &seen.waiting]
             .into_iter()
             .find_map(|signal| match signal {
-                Signal::Missing { why, .. } => Some(why.clone()),
+                Signal::Missing { why, .. } => Some(why.to_string()),
                 Signal::Observed(_) => None,
             })
     });

@@ -126,7 +126,7 @@ pub fn inputs<'a>(view: &'a ModelView, policy: &Policy, now: Instant) -> Vec<Inp
             for (what, unit, signal) in replica.signals() {
                 let seen = match signal {
                     Signal::Observed(seen) => Ok(*seen),
-                    Signal::Missing { why, .. } => Err(why.as_str()),
+                    Signal::Missing { why, .. } => Err(why.as_ref()),
                 };
                 inputs.push(Input::new(&replica.name, (what, unit), seen, policy, now));
             }
@@ -147,7 +147,7 @@ fn of_gateways<'a>(gateway: &'a GatewayView, policy: &Policy, now: Instant, inpu
                 source: seen.source,
             }),
             (Signal::Observed(_), None) => Err("not enough has been seen yet"),
-            (Signal::Missing { why, .. }, _) => Err(why.as_str()),
+            (Signal::Missing { why, .. }, _) => Err(why.as_ref()),
         };
         inputs.push(Input::new("gateway", (what, unit), seen, policy, now));
     };

@@ -3,6 +3,7 @@
 use crate::families::{Found, Observations, ReplicaPage};
 use crate::model;
 use crate::window::{CounterWindow, Step};
+use std::borrow::Cow;
 use std::time::Duration;
 use units::{Instant, Signal, Source};
 
@@ -48,8 +49,9 @@ pub struct ReplicaSignals {
 impl ReplicaSignals {
     /// Nothing is known, because of `why`.
     #[must_use]
-    pub fn unknown(now: Instant, why: &str) -> Self {
-        let missing = || Signal::missing(now, why);
+    pub fn unknown(now: Instant, why: impl Into<Cow<'static, str>>) -> Self {
+        let why = why.into();
+        let missing = || Signal::missing(now, why.clone());
         Self {
             found: None,
             kv: missing(),

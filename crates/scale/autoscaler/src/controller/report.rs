@@ -6,6 +6,7 @@ use super::{Acted, Controller, ModelKey, decision_of};
 use crate::handle::{Pass, Scaling};
 use crate::inventory::InventoryRecord;
 use crate::record::{DecisionRecord, ExplanationRecord, Inputs};
+use crate::replica_sources::Heard;
 use crate::status::{self, Findings};
 use crate::subject::Subject;
 use crate::survey::{self, Variant};
@@ -65,7 +66,8 @@ impl Controller {
             let found = decision_of(variant, decisions);
             let decided = found.map(|(_, _, decided)| decided);
             let outcome = acted.get(&variant.uid);
-            let trouble = key_of(variant).and_then(|model| self.replicas.trouble(variant, model));
+            let heard = key_of(variant).and_then(|model| self.replicas.heard(variant, model));
+            let trouble = heard.and_then(Heard::trouble);
             let view = found.and_then(|(key, ..)| views.get(key)).map(Arc::as_ref);
             let new = view.map_or(0, |view| super::model::new_pods(variant, view));
             let findings = findings(variant, decided, outcome, trouble, &old, new);
@@ -143,10 +145,8 @@ impl Controller {
             .iter()
             .rev()
             .find(|finding| finding.kind == reasons::OPTIMIZATION_READY);
-        let engine_of = |pod: &str| {
-            let (settings, _) = variant.decidable()?;
-            self.replicas.engine(variant, &settings.model, pod).cloned()
-        };
+        let heard = key_of(variant).and_then(|model| self.replicas.heard(variant, model));
+        let engine_of = |pod: &str| heard?.engine(pod).cloned();
         let settings = variant.settings.as_ref();
         let config = variant.config.as_ref();
         VariantView {
@@ -175,9 +175,7 @@ impl Controller {
             reason: outcome.map(|finding| finding.reason.to_owned()).unwrap_or_default(),
             sentence: outcome.map(|finding| finding.message.clone()).unwrap_or_default(),
             replicas: views::replicas(variant, model, engine_of, now),
-            model_signals: key_of(variant)
-                .and_then(|model| self.replicas.model(variant, model))
-                .map(|signals| ModelRecord::of(signals, now)),
+            model_signals: heard.map(|heard| ModelRecord::of(heard.model(), now)),
             slo: config.and_then(|config| config.slo.clone()),
             configured: config.map_or_else(|| Vec::new().into(), |config| config.from.clone()),
             explanation,
