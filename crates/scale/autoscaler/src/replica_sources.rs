@@ -24,7 +24,7 @@ pub(crate) struct ReplicaSources {
 pub(crate) struct Heard {
     replicas: BTreeMap<String, ReplicaSignals>,
     /// Engine and names that were found, of replicas whose signals were taken.
-    engines: BTreeMap<String, String>,
+    engines: BTreeMap<String, Arc<str>>,
     model: ModelSignals,
     trouble: Option<Availability>,
 }
@@ -54,7 +54,7 @@ impl Heard {
 
     /// The engine of a Pod (`namespace/name`) whose signals were taken, and the
     /// names it was found by.
-    pub(crate) fn engine(&self, pod: &str) -> Option<&String> {
+    pub(crate) fn engine(&self, pod: &str) -> Option<&Arc<str>> {
         self.engines.get(pod)
     }
 

@@ -59,16 +59,18 @@ pub(crate) struct Variant {
 /// What matters of a Pod.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PodFacts {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// `namespace/name`, as sources know it.
     pub(crate) full_name: String,
     pub(crate) ip: Option<String>,
     pub(crate) port: u16,
+    /// Both together.
+    pub(crate) address: Option<Arc<str>>,
     pub(crate) state: ReplicaState,
     /// When it became ready, by its node's clock, if it is and says so.
     pub(crate) ready_since: Option<Instant>,
     /// The phase, or what a container waits for.
-    pub(crate) phase: String,
+    pub(crate) phase: Arc<str>,
     pub(crate) slots: Option<f64>,
     /// GPUs it holds: none before it has a node.
     pub(crate) gpus: u64,
@@ -367,16 +369,19 @@ fn facts(pod: &Arc<Pod>, pools: Option<&PoolsByLabel>) -> PodFacts {
         .annotations()
         .get(SLOTS_ANNOTATION)
         .and_then(|slots| slots.parse::<u32>().ok());
+    let ip = status
+        .and_then(|status| status.pod_ip.clone())
+        .filter(|ip| !ip.is_empty());
+    let port = port(pod, pools);
     PodFacts {
-        name: pod.name_any(),
+        name: pod.name_any().into(),
         full_name: format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()),
-        ip: status
-            .and_then(|status| status.pod_ip.clone())
-            .filter(|ip| !ip.is_empty()),
-        port: port(pod, pools),
+        address: ip.as_ref().map(|ip| format!("{ip}:{port}").into()),
+        ip,
+        port,
         state: state(pod),
         ready_since: ready_since(pod),
-        phase: phase(pod),
+        phase: phase(pod).into(),
         slots: slots.filter(|slots| *slots > 0).map(f64::from),
         gpus: inventory::held_by(pod),
         node: spec.and_then(|spec| spec.node_name.clone()),

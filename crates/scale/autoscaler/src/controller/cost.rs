@@ -32,7 +32,7 @@ impl Everybody {
     fn signals() -> ReplicaSignals {
         let seen = || Signal::observed(1.0, Instant::ZERO, Source::Replica);
         ReplicaSignals {
-            found: Some("vLLM (vllm:kv_cache_usage_perc)".to_owned()),
+            found: Some("vLLM (vllm:kv_cache_usage_perc)".into()),
             kv: seen(),
             running: seen(),
             waiting: seen(),

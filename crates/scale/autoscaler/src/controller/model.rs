@@ -70,7 +70,7 @@ pub(super) fn views(
             .entry(key.clone())
             .or_insert_with(|| reading.demand(&key.0, &key.1, now));
         let new = |since: &Instant| now.since(*since) < NEW;
-        let since = |pod: &Arc<PodFacts>| Some((pod.name.clone(), pod.ready_since.filter(new)?));
+        let since = |pod: &Arc<PodFacts>| Some((pod.name.to_string(), pod.ready_since.filter(new)?));
         let pods = variant.pods.iter().filter_map(since);
         born.entry(key.clone()).or_default().extend(pods);
         let mut heard = sources.heard_mut(variant, &settings.model);
@@ -157,12 +157,7 @@ fn in_words_of_capacity(demand: &Signal<ModelDemand>, arrivals: Option<f64>) -> 
 }
 
 fn replica(pod: &PodFacts, heard: Option<&mut Heard>, now: Instant) -> ReplicaView {
-    let mut view = ReplicaView::unknown(
-        pod.name.as_str(),
-        pod.state.clone(),
-        now,
-        "not asked: the Pod is not ready",
-    );
+    let mut view = ReplicaView::unknown(&*pod.name, pod.state.clone(), now, "not asked: the Pod is not ready");
     if let Some(slots) = pod.slots {
         view.slots = Signal::observed(slots, now, Source::Replica);
     }

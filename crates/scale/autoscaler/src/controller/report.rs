@@ -14,6 +14,7 @@ use crate::views::{self, ModelRecord, VariantView};
 use api::{VariantAutoscalingStatus, reasons};
 use capacity::{Decision, ModelView, VariantDecision};
 use jiff::Timestamp;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use units::Instant;
@@ -79,7 +80,7 @@ impl Controller {
                 scalings.extend(scaling_of(variant, decided, outcome));
             }
             if leads {
-                let before = || status_before(&self.written, variant);
+                let before = || status_before(&self.written, variant).into_owned();
                 self.teller.conditions(variant, &findings, before, at);
                 self.write_status(variant, &findings, wall);
             }
@@ -194,11 +195,15 @@ fn scaling_of(variant: &Variant, decided: &VariantDecision, outcome: Option<&Act
 }
 
 /// The status as it was last written, by us or before us.
-fn status_before(written: &BTreeMap<String, VariantAutoscalingStatus>, variant: &Variant) -> VariantAutoscalingStatus {
-    written.get(&variant.uid).cloned().unwrap_or_else(|| {
-        let status = variant.object.data.get("status").cloned().unwrap_or_default();
-        serde_json::from_value(status).unwrap_or_default()
-    })
+fn status_before<'a>(
+    written: &'a BTreeMap<String, VariantAutoscalingStatus>,
+    variant: &Variant,
+) -> Cow<'a, VariantAutoscalingStatus> {
+    if let Some(status) = written.get(&variant.uid) {
+        return Cow::Borrowed(status);
+    }
+    let status = variant.object.data.get("status").cloned().unwrap_or_default();
+    Cow::Owned(serde_json::from_value(status).unwrap_or_default())
 }
 
 fn key_of(variant: &Variant) -> Option<&str> {
