@@ -1,4 +1,5 @@
 use crate::Instant;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Where a value was seen. The order is the order of trust: what we did
@@ -47,7 +48,7 @@ pub enum Signal<T> {
         /// The first moment it was looked for and not found.
         since: Instant,
         /// A sentence for people: what was looked for and what came back.
-        why: String,
+        why: Cow<'static, str>,
     },
 }
 
@@ -58,7 +59,7 @@ impl<T> Signal<T> {
     }
 
     /// A value that could not be had.
-    pub fn missing(since: Instant, why: impl Into<String>) -> Self {
+    pub fn missing(since: Instant, why: impl Into<Cow<'static, str>>) -> Self {
         Self::Missing { since, why: why.into() }
     }
 

@@ -6,13 +6,14 @@ use crate::handle::Pass;
 use crate::inventory::Counter;
 use crate::ledger::Ledger;
 use crate::replica_sources::ReplicaSources;
+use crate::survey::pods::PodsRead;
 use crate::survey::{self, LastGood, Sources, Variant};
 use crate::target::{ScaleError, Scales};
 use crate::world::World;
 use crate::writer::Writer;
 use crate::{Actuator, Config, Handle};
 use api::VariantAutoscalingStatus;
-use capacity::{Decision, ModelView, VariantDecision};
+use capacity::{Decision, ModelView, Policy, VariantDecision};
 use collect::Clock;
 use kube::Client;
 use kube::runtime::reflector::ObjectRef;
@@ -90,6 +91,7 @@ pub(crate) async fn run(
         models: BTreeMap::new(),
         ledger: Ledger::default(),
         last_good: LastGood::new(),
+        pods_read: PodsRead::default(),
         written: BTreeMap::new(),
         teller: Teller::default(),
         records: 0,
@@ -134,6 +136,7 @@ struct Controller {
     models: BTreeMap<ModelKey, Past>,
     ledger: Ledger,
     last_good: LastGood,
+    pods_read: PodsRead,
     /// The status last written, by uid: the watch may be behind.
     written: BTreeMap<String, VariantAutoscalingStatus>,
     teller: Teller,
@@ -166,10 +169,12 @@ impl Controller {
             world: &self.world,
             scales: &self.scales,
             configs: &mut self.configs,
+            pods_read: &mut self.pods_read,
             instance,
         };
         let variants = survey::take(&mut sources, &mut self.ledger, &mut self.last_good, started);
-        self.replicas.track(model::endpoints(&variants));
+        let endpoints = model::endpoints(&variants, self.replicas.tracked());
+        self.replicas.track(endpoints);
         let asked = self.clock.now();
         self.replicas.refresh().await;
         let waited = self.clock.now().since(asked);
@@ -193,7 +198,7 @@ impl Controller {
         };
         let started = self.clock.now();
         let wall = crate::status::timestamp(self.clock.wall());
-        let pass = self.report(&variants, &views, &mut decisions, &acted, now, wall);
+        let pass = self.report(&variants, views, &mut decisions, &acted, now, wall);
         let took = deciding + self.clock.now().since(started);
         self.handle.publish(Pass {
             took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -209,14 +214,11 @@ impl Controller {
         views: &BTreeMap<ModelKey, ModelView>,
         now: Instant,
     ) -> BTreeMap<ModelKey, Decision> {
-        let configs: BTreeMap<ModelKey, &ModelConfig> = variants
-            .iter()
-            .filter_map(|variant| Some((model_key(variant)?, variant.config.as_deref()?)))
-            .collect();
+        let configs = configs(variants);
         let mut decisions = BTreeMap::new();
         for (key, view) in views {
             let past = self.models.entry(key.clone()).or_default();
-            let policy = configs.get(key).map_or(&self.config.policy, |config| &config.policy);
+            let policy = policy(&configs, key).unwrap_or(&self.config.policy);
             decisions.insert(key.clone(), capacity::decide(view, policy, &mut past.memory, now));
         }
         decisions
@@ -267,6 +269,21 @@ impl Controller {
 fn model_key(variant: &Variant) -> Option<ModelKey> {
     let (settings, _) = variant.decidable()?;
     Some((variant.namespace.clone(), settings.model.clone()))
+}
+
+/// What ConfigMaps say, by namespace and model.
+fn configs(variants: &[Variant]) -> BTreeMap<(&str, &str), &ModelConfig> {
+    let all = variants.iter().filter_map(|variant| {
+        let (settings, _) = variant.decidable()?;
+        let key = (variant.namespace.as_str(), settings.model.as_str());
+        Some((key, variant.config.as_deref()?))
+    });
+    all.collect()
+}
+
+/// What ConfigMaps have a model decided by, if any speaks.
+fn policy<'a>(configs: &BTreeMap<(&str, &str), &'a ModelConfig>, key: &ModelKey) -> Option<&'a Policy> {
+    Some(&configs.get(&(key.0.as_str(), key.1.as_str()))?.policy)
 }
 
 fn decision_of<'a>(

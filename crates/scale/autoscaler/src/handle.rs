@@ -202,9 +202,12 @@ impl Handle {
             *state.scalings.entry(scaling).or_default() += 1;
         }
         // A series lives as long as its object.
-        let named = |view: &VariantView| (view.namespace.clone(), view.name.clone());
-        let alive: BTreeSet<(String, String)> = pass.variants.iter().map(named).collect();
-        let lives = |scaling: &Scaling| alive.contains(&(scaling.namespace.clone(), scaling.variant.clone()));
+        let named = pass
+            .variants
+            .iter()
+            .map(|view| (view.namespace.as_str(), view.name.as_str()));
+        let alive: BTreeSet<(&str, &str)> = named.collect();
+        let lives = |scaling: &Scaling| alive.contains(&(scaling.namespace.as_str(), scaling.variant.as_str()));
         state.scalings.retain(|scaling, _| lives(scaling));
         state.published = published::next(&state.published, &pass.variants, pass.leads, Instant::now());
         state.variants = pass.variants;

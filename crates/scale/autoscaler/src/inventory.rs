@@ -167,12 +167,7 @@ impl Counter {
             Some(counted) => {
                 let decided = variants.iter().filter(|variant| variant.decidable().is_some());
                 let ours: BTreeSet<(&str, &str)> = decided
-                    .flat_map(|variant| {
-                        variant
-                            .pods
-                            .iter()
-                            .map(|pod| (variant.namespace.as_str(), pod.name.as_str()))
-                    })
+                    .flat_map(|variant| variant.pods.iter().map(|pod| (variant.namespace.as_str(), &*pod.name)))
                     .collect();
                 let ours = |namespace: &str, name: &str| ours.contains(&(namespace, name));
                 Inventory::Known(waiting::take(counted.stocks.clone(), &counted.waiting, ours))

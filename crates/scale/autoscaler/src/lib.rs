@@ -42,7 +42,7 @@ pub use election::Election;
 pub use handle::Handle;
 pub use inventory::{GpuRecord, InventoryRecord, NodeSelector};
 pub use lease::{Terms, TermsError};
-pub use record::{DecisionRecord, ExplanationRecord, InputRecord, RuleRecord, VariantChange};
+pub use record::{DecisionRecord, ExplanationRecord, InputRecord, Inputs, RuleRecord, VariantChange};
 pub use views::{Measured, ModelRecord, ReplicaRecord, VariantView};
 
 use metrics_server::Pages;

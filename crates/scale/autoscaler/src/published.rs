@@ -135,9 +135,9 @@ mod tests {
             })
         };
         let replica = |waiting, running, in_flight| crate::ReplicaRecord {
-            pod: "p".to_owned(),
+            pod: "p".into(),
             state: "ready",
-            phase: "Running".to_owned(),
+            phase: "Running".into(),
             address: None,
             engine: None,
             kv_usage: None,

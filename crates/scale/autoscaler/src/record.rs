@@ -1,9 +1,10 @@
 //! Decisions as they are kept and shown.
 
-use capacity::{Decision, Explanation, Input, RuleSaid, Verdict};
+use capacity::{Decision, Explanation, Input, ModelView, Policy, RuleSaid, Verdict};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::sync::Arc;
+use units::Instant;
 
 /// One decision, with everything behind it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,7 +51,7 @@ pub struct VariantChange {
 #[serde(rename_all = "camelCase")]
 pub struct ExplanationRecord {
     /// Every signal that was looked at.
-    pub inputs: Vec<InputRecord>,
+    pub inputs: Inputs,
     /// What each rule said.
     pub rules: Vec<RuleRecord>,
     /// What bound or clamped the answer.
@@ -59,12 +60,47 @@ pub struct ExplanationRecord {
     pub would_change: Vec<String>,
 }
 
+/// The signals behind a decision. There are a dozen for each replica, and few
+/// are ever read: they are written out when somebody asks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inputs(Option<Seen>);
+
+/// What a decision was taken from.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    view: Arc<ModelView>,
+    policy: Policy,
+    at: Instant,
+}
+
+impl Inputs {
+    pub(crate) const fn of(view: Arc<ModelView>, policy: Policy, at: Instant) -> Self {
+        Self(Some(Seen { view, policy, at }))
+    }
+
+    /// All of them: those of gateways, then those of each replica.
+    #[must_use]
+    pub fn list(&self) -> Vec<InputRecord> {
+        let of = |seen: &Seen| -> Vec<InputRecord> {
+            let inputs = capacity::inputs(&seen.view, &seen.policy, seen.at);
+            inputs.into_iter().map(InputRecord::from).collect()
+        };
+        self.0.as_ref().map(of).unwrap_or_default()
+    }
+}
+
+impl Serialize for Inputs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.list().serialize(serializer)
+    }
+}
+
 /// One signal as it was.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InputRecord {
     /// Whose: `gateway` or a Pod's name.
-    pub of: Arc<str>,
+    pub of: String,
     /// What it tells.
     pub what: &'static str,
     /// Unit of the value.
@@ -78,7 +114,7 @@ pub struct InputRecord {
     /// Whether it was young enough to count.
     pub fresh: bool,
     /// Why it is missing, if it is.
-    pub missing: Option<Arc<str>>,
+    pub missing: Option<String>,
 }
 
 /// What one rule said.
@@ -121,12 +157,8 @@ impl DecisionRecord {
     }
 }
 
-impl From<Explanation> for ExplanationRecord {
-    fn from(explanation: Explanation) -> Self {
-        let mut inputs: Vec<InputRecord> = Vec::with_capacity(explanation.inputs.len());
-        for input in explanation.inputs {
-            inputs.push(InputRecord::after(inputs.last(), input));
-        }
+impl ExplanationRecord {
+    pub(crate) fn of(explanation: Explanation, inputs: Inputs) -> Self {
         Self {
             inputs,
             rules: explanation.rules.into_iter().map(RuleRecord::from).collect(),
@@ -136,25 +168,17 @@ impl From<Explanation> for ExplanationRecord {
     }
 }
 
-impl InputRecord {
-    /// Says the same; words that `before` says too are shared with it, as a
-    /// replica's name stands at each of its signals.
-    fn after(before: Option<&Self>, input: Input) -> Self {
-        let shared = |word: String, said: Option<&Arc<str>>| match said {
-            Some(said) if **said == *word => said.clone(),
-            _ => word.into(),
-        };
+impl From<Input<'_>> for InputRecord {
+    fn from(input: Input<'_>) -> Self {
         Self {
-            of: shared(input.of, before.map(|before| &before.of)),
+            of: input.of.to_owned(),
             what: input.what,
             unit: input.unit,
             value: input.value,
             age_ms: input.age_ms,
             source: input.source,
             fresh: input.fresh,
-            missing: input
-                .missing
-                .map(|why| shared(why, before.and_then(|before| before.missing.as_ref()))),
+            missing: input.missing.map(str::to_owned),
         }
     }
 }

@@ -2,9 +2,9 @@
 //! they said for the present pass.
 
 use crate::survey::Variant;
-use collect::{Availability, Clock, Composite, Endpoint, Found, GatewayReader, GatewayReading, GatewaySource};
+use collect::{Availability, Clock, Composite, Found, GatewayReader, GatewayReading, GatewaySource};
 use collect::{MetricsSource, ModelSignals, PrometheusConfig, Registry, ReplicaSignals, ScrapeConfig, Settings};
-use collect::{SourceError, SourceHealth, TrackedModel, TrackedModels, by_model};
+use collect::{SourceError, SourceHealth, TrackedModel, TrackedModels};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -21,10 +21,10 @@ pub(crate) struct ReplicaSources {
 
 /// What the sources said of one model.
 #[derive(Debug)]
-struct Heard {
+pub(crate) struct Heard {
     replicas: BTreeMap<String, ReplicaSignals>,
     /// Engine and names that were found, of replicas whose signals were taken.
-    engines: BTreeMap<String, String>,
+    engines: BTreeMap<String, Arc<str>>,
     model: ModelSignals,
     trouble: Option<Availability>,
 }
@@ -40,6 +40,34 @@ pub(crate) struct Wanted<'a> {
     pub(crate) gateway: GatewaySource,
     /// Notified when a gateway tells of a moment worth a decision at once.
     pub(crate) urgent: &'a Arc<Notify>,
+}
+
+impl Heard {
+    /// Takes what is known of a Pod (`namespace/name`): there are thousands,
+    /// and it is needed once. `None` if no source asks for it, or it was taken
+    /// before.
+    pub(crate) fn take(&mut self, pod: &str) -> Option<ReplicaSignals> {
+        let (pod, mut signals) = self.replicas.remove_entry(pod)?;
+        self.engines.extend(signals.found.take().map(|found| (pod, found)));
+        Some(signals)
+    }
+
+    /// The engine of a Pod (`namespace/name`) whose signals were taken, and the
+    /// names it was found by.
+    pub(crate) fn engine(&self, pod: &str) -> Option<&Arc<str>> {
+        self.engines.get(pod)
+    }
+
+    /// What is known of the model as a whole.
+    pub(crate) const fn model(&self) -> &ModelSignals {
+        &self.model
+    }
+
+    /// What is wrong with the sources of replicas' signals, if all of them
+    /// lack those of the model. Where Pods alone are asked, each tells for itself.
+    pub(crate) const fn trouble(&self) -> Option<&Availability> {
+        self.trouble.as_ref()
+    }
 }
 
 impl Wanted<'_> {
@@ -89,9 +117,14 @@ impl ReplicaSources {
     }
 
     /// Sets whom to ask for; whoever is not named is forgotten.
-    pub(crate) fn track(&mut self, endpoints: Vec<Endpoint>) {
-        self.tracked = by_model(endpoints);
+    pub(crate) fn track(&mut self, models: TrackedModels) {
+        self.tracked = models;
         self.all.track(&self.tracked);
+    }
+
+    /// Who is asked for now.
+    pub(crate) const fn tracked(&self) -> &TrackedModels {
+        &self.tracked
     }
 
     /// Waits for those sources that only answer when they are asked.
@@ -115,30 +148,14 @@ impl ReplicaSources {
         self.gateway.reading()
     }
 
-    /// Takes what is known of a Pod: there are thousands, and it is needed
-    /// once. `None` if no source asks for it, or it was taken before.
-    pub(crate) fn take(&mut self, variant: &Variant, model: &str, pod: &str) -> Option<ReplicaSignals> {
-        let heard = self.heard.get_mut(&key_of(variant, model))?;
-        let (pod, mut signals) = heard.replicas.remove_entry(&format!("{}/{pod}", variant.namespace))?;
-        heard.engines.extend(signals.found.take().map(|found| (pod, found)));
-        Some(signals)
+    /// What was said of a variant's model; `None` if no source asks for it.
+    pub(crate) fn heard(&self, variant: &Variant, model: &str) -> Option<&Heard> {
+        self.heard.get(&key_of(variant, model))
     }
 
-    /// The engine of a Pod whose signals were taken, and the names it was found by.
-    pub(crate) fn engine(&self, variant: &Variant, model: &str, pod: &str) -> Option<&String> {
-        let heard = self.heard.get(&key_of(variant, model))?;
-        heard.engines.get(&format!("{}/{pod}", variant.namespace))
-    }
-
-    /// What is known of a model as a whole; `None` if no source asks for it.
-    pub(crate) fn model(&self, variant: &Variant, model: &str) -> Option<&ModelSignals> {
-        Some(&self.heard.get(&key_of(variant, model))?.model)
-    }
-
-    /// What is wrong with the sources of replicas' signals, if all of them
-    /// lack those of a model. Where Pods alone are asked, each tells for itself.
-    pub(crate) fn trouble(&self, variant: &Variant, model: &str) -> Option<&Availability> {
-        self.heard.get(&key_of(variant, model))?.trouble.as_ref()
+    /// The same, to take from.
+    pub(crate) fn heard_mut(&mut self, variant: &Variant, model: &str) -> Option<&mut Heard> {
+        self.heard.get_mut(&key_of(variant, model))
     }
 
     fn trouble_now(&self, key: &TrackedModel) -> Option<Availability> {
@@ -170,6 +187,7 @@ fn key_of(variant: &Variant, model: &str) -> TrackedModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use collect::{Endpoint, by_model};
     use std::sync::Arc;
     use units::{Instant, Signal, Source};
     use wire::signals::GatewaySignals;
@@ -237,12 +255,12 @@ mod tests {
     }
 
     async fn heard(sources: &mut ReplicaSources) -> &Heard {
-        sources.track(vec![Endpoint {
+        sources.track(by_model([Endpoint {
             pod: "n/a".to_owned(),
             address: "127.0.0.1".to_owned(),
             port: 9,
             model: Some("m".to_owned()),
-        }]);
+        }]));
         sources.refresh().await;
         sources.read();
         &sources.heard[&key()]
@@ -270,7 +288,7 @@ mod tests {
         assert_eq!(heard.replicas["n/a"].kv.last().map(|seen| seen.value), Some(0.5));
         assert_eq!(heard.model.arrival_rate.last().map(|seen| seen.value), Some(7.0));
         assert_eq!(heard.trouble, None);
-        sources.track(Vec::new());
+        sources.track(TrackedModels::new());
         sources.read();
         assert!(sources.heard.is_empty(), "who is gone is forgotten");
     }

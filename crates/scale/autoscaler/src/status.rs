@@ -88,7 +88,7 @@ pub(crate) fn next(
         Some(Time(last)) => now.duration_since(*last).unsigned_abs() >= REFRESH && findings.desired.is_some(),
         None => false,
     };
-    (due || facts(&after) != facts(before)).then_some(after)
+    (due || !same(&after, before)).then_some(after)
 }
 
 /// The merge patch that makes `status` stand, absent fields included.
@@ -108,30 +108,38 @@ pub(crate) fn patch(status: &VariantAutoscalingStatus) -> Value {
     json!({ "status": value })
 }
 
-/// A status without times and most sentences, for comparison: a sentence tells
-/// the load of the moment and would differ every time. What is wrong is told at
-/// once, though: of such a sentence only the numbers are left out.
-fn facts(status: &VariantAutoscalingStatus) -> VariantAutoscalingStatus {
-    let mut facts = status.clone();
-    if let Some(desired) = &mut facts.desired_optimized_alloc {
-        desired.last_run_time = None;
-    }
-    for condition in &mut facts.conditions {
-        condition.last_transition_time = Time(Timestamp::UNIX_EPOCH);
-        condition.message = match condition.status.as_str() {
-            "True" => String::new(),
-            _ => words(&condition.message),
-        };
-    }
-    facts
+/// Whether two statuses are the same but for times and most sentences: a
+/// sentence tells the load of the moment and would differ every time. What is
+/// wrong is told at once, though: of such a sentence only the numbers are left out.
+fn same(after: &VariantAutoscalingStatus, before: &VariantAutoscalingStatus) -> bool {
+    let condition = |(after, before): (&Condition, &Condition)| {
+        (&after.type_, &after.status, &after.reason, after.observed_generation)
+            == (
+                &before.type_,
+                &before.status,
+                &before.reason,
+                before.observed_generation,
+            )
+            && (after.status == "True" || words(&after.message).eq(words(&before.message)))
+    };
+    let desired = match (&after.desired_optimized_alloc, &before.desired_optimized_alloc) {
+        (Some(after), Some(before)) => {
+            (after.num_replicas, &after.accelerator) == (before.num_replicas, &before.accelerator)
+        }
+        (after, before) => after == before,
+    };
+    desired
+        && (after.replicas, after.ready_replicas) == (before.replicas, before.ready_replicas)
+        && (&after.current_alloc, &after.actuation) == (&before.current_alloc, &before.actuation)
+        && after.conditions.len() == before.conditions.len()
+        && after.conditions.iter().zip(&before.conditions).all(condition)
 }
 
-/// A sentence without its numbers, which are not those in names.
-fn words(message: &str) -> String {
+/// The words of a sentence without its numbers, which are not those in names.
+fn words(message: &str) -> impl Iterator<Item = &str> {
     let part_of_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '%' | '(' | ')' | '-' | '+');
-    let number = |word: &str| word.contains(|c: char| c.is_ascii_digit()) && word.chars().all(part_of_number);
-    let words: Vec<&str> = message.split_whitespace().filter(|word| !number(word)).collect();
-    words.join(" ")
+    let number = move |word: &&str| word.contains(|c: char| c.is_ascii_digit()) && word.chars().all(part_of_number);
+    message.split_whitespace().filter(move |word| !number(word))
 }
 
 /// Ours updated, others' kept; a time changes only with the status it tells.

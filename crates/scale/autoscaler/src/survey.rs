@@ -15,16 +15,17 @@ use api::names::{
 use capacity::ReplicaState;
 use collect::Clock;
 use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::runtime::reflector::ObjectRef;
+use pods::PodsRead;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use units::Instant;
 
 mod claims;
-mod pod_index;
+pub(crate) mod pods;
 pub(crate) mod promises;
 mod zero;
 
@@ -52,20 +53,24 @@ pub(crate) struct Variant {
     pub(crate) target_key: Option<TargetKey>,
     pub(crate) target: Result<Target, String>,
     pub(crate) accelerator: Option<String>,
-    pub(crate) pods: Vec<PodFacts>,
+    pub(crate) pods: Vec<Arc<PodFacts>>,
 }
 
 /// What matters of a Pod.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PodFacts {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
+    /// `namespace/name`, as sources know it.
+    pub(crate) full_name: String,
     pub(crate) ip: Option<String>,
     pub(crate) port: u16,
+    /// Both together.
+    pub(crate) address: Option<Arc<str>>,
     pub(crate) state: ReplicaState,
     /// When it became ready, by its node's clock, if it is and says so.
     pub(crate) ready_since: Option<Instant>,
     /// The phase, or what a container waits for.
-    pub(crate) phase: String,
+    pub(crate) phase: Arc<str>,
     pub(crate) slots: Option<f64>,
     /// GPUs it holds: none before it has a node.
     pub(crate) gpus: u64,
@@ -110,22 +115,29 @@ pub(crate) struct Sources<'a> {
     pub(crate) world: &'a World,
     pub(crate) scales: &'a Scales,
     pub(crate) configs: &'a mut ConfigMaps,
+    pub(crate) pods_read: &'a mut PodsRead,
     /// The shard to look after; everything if absent.
     pub(crate) instance: Option<&'a str>,
+}
+
+/// Objects that ask for replicas, in no order.
+fn asking(world: &World) -> impl Iterator<Item = (Subject, Arc<DynamicObject>)> {
+    world.subjects.iter().flat_map(|(subject, store)| {
+        let asks =
+            |object: &Arc<DynamicObject>| object.metadata.deletion_timestamp.is_none() && subject.is_ours(object);
+        let objects = store.state().into_iter().filter(asks);
+        objects.map(|object| (*subject, object))
+    })
 }
 
 /// Objects that ask for replicas, in the order in which they claim names and
 /// targets: VariantAutoscalings first, the older before the younger.
 fn subjects(world: &World) -> Vec<(Subject, Arc<DynamicObject>)> {
-    let mut found: Vec<(Subject, Arc<DynamicObject>)> = Vec::new();
-    for (subject, store) in &world.subjects {
-        let asks =
-            |object: &Arc<DynamicObject>| object.metadata.deletion_timestamp.is_none() && subject.is_ours(object);
-        found.extend(store.state().into_iter().filter(asks).map(|object| (*subject, object)));
-    }
-    found.sort_by_cached_key(|(subject, object)| {
-        let born = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        (*subject, born, object.namespace(), object.name_any())
+    let mut found: Vec<(Subject, Arc<DynamicObject>)> = asking(world).collect();
+    found.sort_by(|(a_subject, a), (b_subject, b)| {
+        let (a, b) = (&a.metadata, &b.metadata);
+        let born = |meta: &ObjectMeta| meta.creation_timestamp.as_ref().map(|time| time.0);
+        (a_subject, born(a), &a.namespace, &a.name).cmp(&(b_subject, born(b), &b.namespace, &b.name))
     });
     found
 }
@@ -146,12 +158,14 @@ pub(crate) fn take(
 ) -> Vec<Variant> {
     let world = from.world;
     let subjects = subjects(world);
-    let uids: BTreeSet<String> = subjects.iter().filter_map(|(_, object)| object.uid()).collect();
-    last_good.retain(|uid, _| uids.contains(uid));
+    let uids = subjects.iter().filter_map(|(_, object)| object.metadata.uid.as_deref());
+    let uids: BTreeSet<&str> = uids.collect();
+    last_good.retain(|uid, _| uids.contains(uid.as_str()));
 
-    let pods = pod_index::staying(world.pods.state());
-    let pods = pod_index::PodIndex::of(&pods);
+    let pods = pods::staying(world.pods.state());
+    let mut pods = pods::PodIndex::of(&pods);
     let pools = world.pools.state();
+    from.pods_read.begin(&pools);
     let mut promises = promises::Promises::of(&pools);
     let pools = Pools::of(pools);
     let mut claims = claims::Claims::default();
@@ -181,11 +195,11 @@ pub(crate) fn take(
         if let (Ok(target), Some(key)) = (&mut target, &target_key) {
             target.wanted = ledger.correct(key, target.wanted, &target.seen(), now);
         }
-        let mut pods: Vec<PodFacts> = match (&target, &target_key) {
+        let mut pods: Vec<Arc<PodFacts>> = match (&target, &target_key) {
             (Ok(target), Some(key)) => pods
                 .select(&namespace, &target.selector)
                 .filter(|pod| key.owns(target, pod))
-                .map(|pod| facts(pod, pools.of_namespace(&namespace)))
+                .map(|pod| from.pods_read.facts(pod, pools.of_namespace(&namespace)))
                 .collect(),
             _ => Vec::new(),
         };
@@ -265,11 +279,10 @@ fn price(settings: &mut Settings, accelerator: Option<&str>, configs: &ConfigMap
 
 /// Targets of all variants that are not watched.
 pub(crate) fn unwatched_targets(world: &World, instance: Option<&str>) -> Vec<TargetKey> {
-    let mut keys: Vec<TargetKey> = subjects(world)
-        .iter()
+    let mut keys: Vec<TargetKey> = asking(world)
         .filter(|(_, object)| of_shard(object, instance) && !names_watched_kind(object))
         .filter_map(|(subject, object)| {
-            let settings = subject.read(object).ok()?;
+            let settings = subject.read(&object).ok()?;
             Some(TargetKey::new(
                 &object.namespace().unwrap_or_default(),
                 &settings.target,
@@ -331,9 +344,14 @@ fn excluded(world: &World, namespace: &str) -> Option<String> {
 
 /// The accelerator: what the label says, else what the Pods' nodes are, else
 /// what the Pods ask for.
-fn accelerator(object: &DynamicObject, target: Option<&Target>, pods: &[PodFacts], world: &World) -> Option<String> {
+fn accelerator(
+    object: &DynamicObject,
+    target: Option<&Target>,
+    pods: &[Arc<PodFacts>],
+    world: &World,
+) -> Option<String> {
     let labelled = object.labels().get(ACCELERATOR_LABEL).filter(|label| !label.is_empty());
-    let of_node = |pod: &PodFacts| {
+    let of_node = |pod: &Arc<PodFacts>| {
         let node: Arc<Node> = world.nodes.get(&ObjectRef::new(pod.node.as_deref()?))?;
         accelerator::of_labels(node.labels())
     };
@@ -351,15 +369,19 @@ fn facts(pod: &Arc<Pod>, pools: Option<&PoolsByLabel>) -> PodFacts {
         .annotations()
         .get(SLOTS_ANNOTATION)
         .and_then(|slots| slots.parse::<u32>().ok());
+    let ip = status
+        .and_then(|status| status.pod_ip.clone())
+        .filter(|ip| !ip.is_empty());
+    let port = port(pod, pools);
     PodFacts {
-        name: pod.name_any(),
-        ip: status
-            .and_then(|status| status.pod_ip.clone())
-            .filter(|ip| !ip.is_empty()),
-        port: port(pod, pools),
+        name: pod.name_any().into(),
+        full_name: format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()),
+        address: ip.as_ref().map(|ip| format!("{ip}:{port}").into()),
+        ip,
+        port,
         state: state(pod),
         ready_since: ready_since(pod),
-        phase: phase(pod),
+        phase: phase(pod).into(),
         slots: slots.filter(|slots| *slots > 0).map(f64::from),
         gpus: inventory::held_by(pod),
         node: spec.and_then(|spec| spec.node_name.clone()),

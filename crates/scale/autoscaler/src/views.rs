@@ -6,6 +6,7 @@ use crate::survey::{PodFacts, Variant};
 use capacity::{ModelView, ReplicaState, ReplicaView};
 use collect::ModelSignals;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::sync::Arc;
 use units::{Instant, Signal};
 
@@ -95,15 +96,15 @@ impl ModelRecord {
 #[serde(rename_all = "camelCase")]
 pub struct ReplicaRecord {
     /// Pod name.
-    pub pod: String,
+    pub pod: Arc<str>,
     /// `ready`, `starting` or `unschedulable`.
     pub state: &'static str,
     /// The Pod's phase, or what its container waits for.
-    pub phase: String,
+    pub phase: Arc<str>,
     /// `ip:port`, once it has an address.
-    pub address: Option<String>,
+    pub address: Option<Arc<str>>,
     /// Engine and the names its metrics were found under, once they were.
-    pub engine: Option<String>,
+    pub engine: Option<Arc<str>>,
     /// Share of the KV cache in use, 0 to 1.
     pub kv_usage: Option<Measured>,
     /// Requests in the running batch.
@@ -117,7 +118,7 @@ pub struct ReplicaRecord {
     /// Generated tokens per second.
     pub tokens_per_second: Option<Measured>,
     /// Why signals are missing, if any is.
-    pub missing: Option<String>,
+    pub missing: Option<Cow<'static, str>>,
 }
 
 /// A value, its age and where it came from.
@@ -147,18 +148,18 @@ impl Measured {
 pub(crate) fn replicas(
     variant: &Variant,
     model: Option<&ModelView>,
-    engine_of: impl Fn(&str) -> Option<String>,
+    engine_of: impl Fn(&str) -> Option<Arc<str>>,
     now: Instant,
 ) -> Vec<ReplicaRecord> {
     let seen = model.and_then(|model| model.variants.iter().find(|seen| seen.name == variant.name));
-    let show = |pod: &PodFacts| {
-        let signals = seen.and_then(|seen| seen.replicas.iter().find(|replica| replica.name == pod.name));
-        replica(pod, signals, engine_of(&pod.name), now)
+    let show = |pod: &Arc<PodFacts>| {
+        let signals = seen.and_then(|seen| seen.replicas.iter().find(|replica| *replica.name == *pod.name));
+        replica(pod, signals, engine_of(&pod.full_name), now)
     };
     variant.pods.iter().map(show).collect()
 }
 
-fn replica(pod: &PodFacts, signals: Option<&ReplicaView>, engine: Option<String>, now: Instant) -> ReplicaRecord {
+fn replica(pod: &PodFacts, signals: Option<&ReplicaView>, engine: Option<Arc<str>>, now: Instant) -> ReplicaRecord {
     let measured = |get: fn(&ReplicaView) -> &Signal<f64>| signals.and_then(|seen| Measured::of(get(seen), now));
     let missing = signals.filter(|_| pod.state == ReplicaState::Ready).and_then(|seen| {
         [&seen.kv, &seen.running, &seen.waiting]
@@ -176,7 +177,7 @@ fn replica(pod: &PodFacts, signals: Option<&ReplicaView>, engine: Option<String>
             ReplicaState::Unschedulable { .. } => "unschedulable",
         },
         phase: pod.phase.clone(),
-        address: pod.ip.as_ref().map(|ip| format!("{ip}:{}", pod.port)),
+        address: pod.address.clone(),
         engine,
         kv_usage: measured(|seen| &seen.kv),
         running: measured(|seen| &seen.running),

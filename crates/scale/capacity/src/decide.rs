@@ -1,6 +1,6 @@
 //! The decision: rules say what they need, the plan gives it, bounds clamp it.
 
-use crate::explain::{Explanation, Metrics, MetricsWord, RuleSaid, Verdict, inputs};
+use crate::explain::{Explanation, Metrics, MetricsWord, RuleSaid, Verdict};
 use crate::load::{Load, Stand};
 use crate::plan::{Obstacles, Targets};
 use crate::view::{GatewayView, ModelView};
@@ -23,7 +23,7 @@ pub struct Decision {
     pub variants: Vec<VariantDecision>,
     /// The whole decision as one line.
     pub sentence: String,
-    /// Everything behind it.
+    /// Everything behind it but the signals, see [`crate::inputs`].
     pub explanation: Explanation,
 }
 
@@ -108,7 +108,6 @@ pub fn decide(view: &ModelView, policy: &Policy, memory: &mut Memory, now: Insta
     }
     let variants = verdicts(view, &load, &targets, &course, &obstacles, &sentence);
     let mut explanation = Explanation {
-        inputs: inputs(view, &load, policy, now),
         rules: said.rules,
         bounds: obstacles.says,
         would_change: rules::would_change(&load, targets_before.live_capacity(&load), policy, memory, now),

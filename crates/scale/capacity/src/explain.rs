@@ -1,16 +1,14 @@
 //! What a decision was taken from, what each rule said, what bound the answer.
 
 use crate::heard::heard;
-use crate::load::Load;
-use crate::view::{GatewayView, ModelView, ReplicaView};
+use crate::view::{GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
 use crate::{Policy, words};
-use units::{Instant, Signal, Source};
+use units::{Instant, Observed, Signal, Source};
 
-/// Everything about one decision that a person may ask for.
+/// Everything about one decision that a person may ask for, but the signals it
+/// was taken from: those are [`inputs`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explanation {
-    /// Every signal that was looked at.
-    pub inputs: Vec<Input>,
     /// Every rule that was asked, in the order they were.
     pub rules: Vec<RuleSaid>,
     /// Sentences on bounds and obstacles that shaped the answer.
@@ -21,9 +19,9 @@ pub struct Explanation {
 
 /// One signal as it was when the decision was taken.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Input {
+pub struct Input<'a> {
     /// Whose it is: `gateway` or a replica's name.
-    pub of: String,
+    pub of: &'a str,
     /// What it tells.
     pub what: &'static str,
     /// Unit of the value.
@@ -37,7 +35,7 @@ pub struct Input {
     /// Whether it was young enough to count.
     pub fresh: bool,
     /// Why it is missing, if it is.
-    pub missing: Option<String>,
+    pub missing: Option<&'a str>,
 }
 
 /// What a rule asks for.
@@ -86,82 +84,95 @@ pub enum MetricsWord {
     Missing,
 }
 
-impl Input {
-    fn of_signal(
-        of: &str,
-        what: &'static str,
-        unit: &'static str,
-        signal: &Signal<f64>,
+impl<'a> Input<'a> {
+    /// What was seen, or why nothing was.
+    fn new(
+        of: &'a str,
+        (what, unit): (&'static str, &'static str),
+        seen: Result<Observed<f64>, &'a str>,
         policy: &Policy,
         now: Instant,
     ) -> Self {
-        let seen = signal.last();
+        let known = seen.ok();
         Self {
-            of: of.to_owned(),
+            of,
             what,
             unit,
-            value: seen.map(|seen| seen.value),
-            age_ms: seen.map(|seen| words::millis(now.since(seen.at))),
-            source: seen.map(|seen| seen.source.as_str()),
-            fresh: heard(signal, policy, now).is_some(),
-            missing: match signal {
-                Signal::Missing { why, .. } => Some(why.clone()),
-                Signal::Observed(_) => None,
-            },
+            value: known.map(|seen| seen.value),
+            age_ms: known.map(|seen| words::millis(now.since(seen.at))),
+            source: known.map(|seen| seen.source.as_str()),
+            fresh: known.is_some_and(|seen| heard(&Signal::Observed(seen), policy, now).is_some()),
+            missing: seen.err(),
         }
     }
 }
 
-/// Lists every signal of `view`, gateway first, replicas by variant and name.
-pub(crate) fn inputs(view: &ModelView, load: &Load<'_>, policy: &Policy, now: Instant) -> Vec<Input> {
+/// Every signal that a decision on `view` by `policy` at `now` is taken from:
+/// those of gateways first, then those of ready replicas by variant and name.
+///
+/// There are a dozen for each replica, and few are ever asked for: whoever
+/// keeps the view can have them later.
+#[must_use]
+pub fn inputs<'a>(view: &'a ModelView, policy: &Policy, now: Instant) -> Vec<Input<'a>> {
     let mut inputs = Vec::new();
-    if let GatewayView::Present { demand, .. } = &view.gateway {
-        let mut push = |what, unit, value: Option<f64>| {
-            let signal = match (demand, value) {
-                (Signal::Observed(seen), Some(value)) => Signal::observed(value, seen.at, seen.source),
-                (Signal::Observed(seen), None) => Signal::missing(seen.at, "not enough has been seen yet"),
-                (Signal::Missing { since, why }, _) => Signal::missing(*since, why.clone()),
-            };
-            inputs.push(Input::of_signal("gateway", what, unit, &signal, policy, now));
-        };
-        let seen = demand.last().map(|seen| &seen.value);
-        push("queued", "requests", seen.map(|demand| demand.queued as f64));
-        if let Some(wait) = seen.and_then(|demand| demand.oldest_wait) {
-            push("oldest wait", "ms", Some(wait.as_secs_f64() * 1e3));
-        }
-        push("in flight", "requests", seen.map(|demand| demand.in_flight as f64));
-        push("arrivals", "requests/s", seen.and_then(|demand| demand.arrival_rate));
-        push("answers", "requests/s", seen.and_then(|demand| demand.completion_rate));
-        for (what, latency) in [
-            ("time to first token, median", seen.and_then(|demand| demand.ttft)),
-            ("time between tokens, median", seen.and_then(|demand| demand.itl)),
-        ] {
-            if let Some(latency) = latency {
-                push(what, "ms", Some(latency.p50_ms));
-            }
-        }
-    }
+    of_gateways(&view.gateway, policy, now, &mut inputs);
     let counted = view.arrivals.last().is_some_and(|seen| seen.source != Source::Gateway);
     if view.gateway == GatewayView::Absent || counted {
-        inputs.push(Input::of_signal(
-            "replicas together",
-            "arrivals",
-            "requests/s",
-            &view.arrivals,
-            policy,
-            now,
-        ));
+        let what = ("arrivals", "requests/s");
+        inputs.push(Input::new("replicas together", what, told(&view.arrivals), policy, now));
     }
-    for stand in &load.stands {
-        for replica in &stand.ready_replicas {
-            of_replica(replica, policy, now, &mut inputs);
+    let mut variants: Vec<&VariantView> = view.variants.iter().collect();
+    variants.sort_by(|a, b| a.name.cmp(&b.name));
+    for variant in variants {
+        let ready = |replica: &&ReplicaView| replica.state == ReplicaState::Ready;
+        let mut replicas: Vec<&ReplicaView> = variant.replicas.iter().filter(ready).collect();
+        replicas.sort_by(|a, b| a.name.cmp(&b.name));
+        for replica in replicas {
+            for (what, unit, signal) in replica.signals() {
+                inputs.push(Input::new(&replica.name, (what, unit), told(signal), policy, now));
+            }
         }
     }
     inputs
 }
 
-fn of_replica(replica: &ReplicaView, policy: &Policy, now: Instant, inputs: &mut Vec<Input>) {
-    for (what, unit, signal) in replica.signals() {
-        inputs.push(Input::of_signal(&replica.name, what, unit, signal, policy, now));
+fn told(signal: &Signal<f64>) -> Result<Observed<f64>, &str> {
+    match signal {
+        Signal::Observed(seen) => Ok(*seen),
+        Signal::Missing { why, .. } => Err(why.as_ref()),
+    }
+}
+
+fn of_gateways<'a>(gateway: &'a GatewayView, policy: &Policy, now: Instant, inputs: &mut Vec<Input<'a>>) {
+    let GatewayView::Present { demand, .. } = gateway else {
+        return;
+    };
+    let mut push = |what, unit, value: Option<f64>| {
+        let seen = match (demand, value) {
+            (Signal::Observed(seen), Some(value)) => Ok(Observed {
+                value,
+                at: seen.at,
+                source: seen.source,
+            }),
+            (Signal::Observed(_), None) => Err("not enough has been seen yet"),
+            (Signal::Missing { why, .. }, _) => Err(why.as_ref()),
+        };
+        inputs.push(Input::new("gateway", (what, unit), seen, policy, now));
+    };
+    let seen = demand.last().map(|seen| &seen.value);
+    push("queued", "requests", seen.map(|demand| demand.queued as f64));
+    if let Some(wait) = seen.and_then(|demand| demand.oldest_wait) {
+        push("oldest wait", "ms", Some(wait.as_secs_f64() * 1e3));
+    }
+    push("in flight", "requests", seen.map(|demand| demand.in_flight as f64));
+    push("arrivals", "requests/s", seen.and_then(|demand| demand.arrival_rate));
+    push("answers", "requests/s", seen.and_then(|demand| demand.completion_rate));
+    for (what, latency) in [
+        ("time to first token, median", seen.and_then(|demand| demand.ttft)),
+        ("time between tokens, median", seen.and_then(|demand| demand.itl)),
+    ] {
+        if let Some(latency) = latency {
+            push(what, "ms", Some(latency.p50_ms));
+        }
     }
 }

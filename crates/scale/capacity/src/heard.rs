@@ -47,7 +47,7 @@ pub(crate) fn silence(replica: &ReplicaView, policy: &Policy, now: Instant) -> O
     let wrong = |word, why| Some((replica.name.clone(), word, why));
     for signal in [&replica.kv, &replica.running, &replica.waiting] {
         match signal {
-            Signal::Missing { why, .. } => return wrong(MetricsWord::Missing, why.clone()),
+            Signal::Missing { why, .. } => return wrong(MetricsWord::Missing, why.to_string()),
             Signal::Observed(seen) if signal.fresh(now, policy.max_age).is_none() => {
                 let age = words::time(now.since(seen.at));
                 return wrong(MetricsWord::Stale, format!("last heard of {age} ago"));

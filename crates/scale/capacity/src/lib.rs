@@ -41,7 +41,7 @@ mod view;
 mod words;
 
 pub use decide::{Decision, VariantDecision, decide};
-pub use explain::{Explanation, Input, Metrics, MetricsWord, RuleSaid, Verdict};
+pub use explain::{Explanation, Input, Metrics, MetricsWord, RuleSaid, Verdict, inputs};
 pub use memory::Memory;
 pub use policy::{Analyzer, Policy, PolicyError};
 pub use reason::Reason;

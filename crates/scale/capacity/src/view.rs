@@ -161,7 +161,7 @@ pub struct ReplicaView {
 impl ReplicaView {
     /// A replica of which nothing is known but that it exists.
     #[must_use]
-    pub fn unknown(name: impl Into<String>, state: ReplicaState, now: Instant, why: &str) -> Self {
+    pub fn unknown(name: impl Into<String>, state: ReplicaState, now: Instant, why: &'static str) -> Self {
         let missing = || Signal::missing(now, why);
         Self {
             name: name.into(),

@@ -1,6 +1,7 @@
 //! What is known of a model as a whole.
 
 use crate::ReplicaSignals;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use units::{Instant, Observed, Signal};
@@ -29,8 +30,9 @@ pub struct ModelSignals {
 impl ModelSignals {
     /// Nothing is known, because of `why`.
     #[must_use]
-    pub fn unknown(now: Instant, why: &str) -> Self {
-        let missing = || Signal::missing(now, why);
+    pub fn unknown(now: Instant, why: impl Into<Cow<'static, str>>) -> Self {
+        let why = why.into();
+        let missing = || Signal::missing(now, why.clone());
         Self {
             arrival_rate: missing(),
             prompt_tokens: missing(),
@@ -107,7 +109,7 @@ pub(crate) fn take_fresher(mine: &mut Signal<f64>, theirs: &mut Signal<f64>) {
 
 pub(crate) fn drop_older(signal: &mut Signal<f64>, most: Duration, now: Instant, why: &str) {
     if signal.last().is_some() && signal.fresh(now, most).is_none() {
-        *signal = Signal::missing(now, why);
+        *signal = Signal::missing(now, why.to_owned());
     }
 }
 

@@ -139,7 +139,7 @@ impl MetricsSource for PrometheusSource {
         let now = self.shared.clock.now();
         match self.shared.told(model, now) {
             Ok(told) => told.model(&self.shared.config, now),
-            Err(why) => ModelSignals::unknown(now, &why.message),
+            Err(why) => ModelSignals::unknown(now, why.message),
         }
     }
 
@@ -154,7 +154,7 @@ impl MetricsSource for PrometheusSource {
             Err(why) => {
                 let unknown = ReplicaSignals {
                     error: Some(why.message.clone()),
-                    ..ReplicaSignals::unknown(now, &why.message)
+                    ..ReplicaSignals::unknown(now, why.message)
                 };
                 let named = endpoints.iter().map(|endpoint| endpoint.pod.clone());
                 named.map(|pod| (pod, unknown.clone())).collect()

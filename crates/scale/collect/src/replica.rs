@@ -3,6 +3,8 @@
 use crate::families::{Found, Observations, ReplicaPage};
 use crate::model;
 use crate::window::{CounterWindow, Step};
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 use units::{Instant, Signal, Source};
 
@@ -10,7 +12,7 @@ use units::{Instant, Signal, Source};
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplicaSignals {
     /// Engine and names that were found on the page, once it was read.
-    pub found: Option<String>,
+    pub found: Option<Arc<str>>,
     /// Share of the KV cache in use, 0 to 1.
     pub kv: Signal<f64>,
     /// Requests in the running batch.
@@ -48,8 +50,9 @@ pub struct ReplicaSignals {
 impl ReplicaSignals {
     /// Nothing is known, because of `why`.
     #[must_use]
-    pub fn unknown(now: Instant, why: &str) -> Self {
-        let missing = || Signal::missing(now, why);
+    pub fn unknown(now: Instant, why: impl Into<Cow<'static, str>>) -> Self {
+        let why = why.into();
+        let missing = || Signal::missing(now, why.clone());
         Self {
             found: None,
             kv: missing(),
@@ -229,7 +232,7 @@ impl Past {
         signals.kv = signal(page.kv);
         signals.running = signal(page.running);
         signals.waiting = signal(page.waiting);
-        signals.found = Some(page.found);
+        signals.found = Some(page.found.into());
         signals.error = None;
         busy
     }

@@ -137,7 +137,7 @@ fn variant(view: &VariantView, pods: &[Arc<Pod>], now_ms: i64) -> Variant {
             .iter()
             .find(|pod| pod.metadata.name.as_deref() == Some(&record.pod));
         let state = pod.map_or_else(PodState::unknown, |pod| PodState::of(pod));
-        let missing = record.missing.clone().unwrap_or_else(|| "not scraped yet".to_owned());
+        let missing = record.missing.as_deref().unwrap_or("not scraped yet");
         let reading = |measured: Option<Measured>| match measured {
             Some(seen) => Reading::Seen {
                 value: seen.value,
@@ -145,11 +145,11 @@ fn variant(view: &VariantView, pods: &[Arc<Pod>], now_ms: i64) -> Variant {
             },
             None => Reading::Missing {
                 since_unix_ms: state.started_unix_ms,
-                why: missing.clone(),
+                why: missing.to_owned(),
             },
         };
         Replica {
-            pod: record.pod.clone(),
+            pod: record.pod.to_string(),
             running: reading(record.running),
             waiting: reading(record.waiting),
             kv: reading(record.kv_usage),

@@ -4,6 +4,7 @@ use super::*;
 use crate::inventory::NodeSelector;
 use crate::replica_sources::Wanted;
 use crate::subject::Subject;
+use crate::survey::pods::PodsRead;
 use crate::world::Health;
 use crate::{GatewaySource, Limiter};
 use collect::{Availability, Found, MetricsSource, ModelSignals, ReplicaSignals, Settings, SourceError, SourceHealth};
@@ -31,7 +32,7 @@ impl Everybody {
     fn signals() -> ReplicaSignals {
         let seen = || Signal::observed(1.0, Instant::ZERO, Source::Replica);
         ReplicaSignals {
-            found: Some("vLLM (vllm:kv_cache_usage_perc)".to_owned()),
+            found: Some("vLLM (vllm:kv_cache_usage_perc)".into()),
             kv: seen(),
             running: seen(),
             waiting: seen(),
@@ -201,6 +202,7 @@ fn controller(variants: usize) -> Controller {
         models: BTreeMap::new(),
         ledger: Ledger::default(),
         last_good: LastGood::new(),
+        pods_read: PodsRead::default(),
         written: BTreeMap::new(),
         teller: Teller::default(),
         records: 0,
@@ -250,12 +252,14 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
         world: &controller.world,
         scales: &controller.scales,
         configs: &mut controller.configs,
+        pods_read: &mut controller.pods_read,
         instance: None,
     };
     let variants = survey::take(&mut sources, &mut controller.ledger, &mut controller.last_good, now);
     lap("survey");
-    let endpoints = model::endpoints(&variants);
-    assert_eq!(endpoints.len(), variants.len() * REPLICAS);
+    let endpoints = model::endpoints(&variants, controller.replicas.tracked());
+    let asked: usize = endpoints.values().map(|all| all.len()).sum();
+    assert_eq!(asked, variants.len() * REPLICAS);
     controller.replicas.track(endpoints);
     controller.replicas.read();
     lap("collect");
@@ -276,11 +280,11 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
         .map(|(variant, _)| (variant.uid.clone(), Acted::Done))
         .collect();
     lap("(acting)");
-    let pass = controller.report(&variants, &views, &mut decisions, &acted, now, jiff::Timestamp::now());
+    let pass = controller.report(&variants, views, &mut decisions, &acted, now, jiff::Timestamp::now());
     lap("report");
     controller.handle.publish(Pass { gpus, ..pass });
     lap("publish");
-    drop((variants, views, decisions));
+    drop((variants, decisions));
     lap("forget");
 }
 

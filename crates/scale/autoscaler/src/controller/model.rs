@@ -1,32 +1,51 @@
 //! From objects and signals to the models that are decided on.
 
 use super::ModelKey;
-use crate::replica_sources::ReplicaSources;
+use crate::replica_sources::{Heard, ReplicaSources};
 use crate::survey::{PodFacts, Variant};
 use capacity::{Demand, GatewayView, ModelView, Percentiles, ReplicaState, ReplicaView, Slo, VariantView};
-use collect::{Endpoint, GatewayReading, ModelDemand, ModelSignals};
+use collect::{Endpoint, GatewayReading, ModelDemand, ModelSignals, TrackedModel, TrackedModels};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use units::{Instant, Signal, Source};
 
-/// Every replica that can be asked for its metrics.
-pub(super) fn endpoints(variants: &[Variant]) -> Vec<Endpoint> {
-    let mut endpoints = Vec::new();
+/// Every replica that can be asked for its metrics, by model. Of a model whose
+/// replicas are those of `before` it is the same list.
+pub(super) fn endpoints(variants: &[Variant], before: &TrackedModels) -> TrackedModels {
+    let mut models: BTreeMap<TrackedModel, Vec<(&PodFacts, &str)>> = BTreeMap::new();
     for variant in variants {
         let Some((settings, _)) = variant.decidable() else {
             continue;
         };
-        for pod in variant.pods.iter().filter(|pod| pod.state == ReplicaState::Ready) {
-            let Some(ip) = &pod.ip else { continue };
-            endpoints.push(Endpoint {
-                pod: format!("{}/{}", variant.namespace, pod.name),
-                address: ip.clone(),
-                port: pod.port,
-                model: Some(settings.model.clone()),
-            });
+        let ready = variant.pods.iter().filter(|pod| pod.state == ReplicaState::Ready);
+        let mut reachable = ready
+            .filter_map(|pod| Some((pod.as_ref(), pod.ip.as_deref()?)))
+            .peekable();
+        if reachable.peek().is_some() {
+            let key = TrackedModel {
+                namespace: variant.namespace.clone(),
+                model: settings.model.clone(),
+            };
+            models.entry(key).or_default().extend(reachable);
         }
     }
-    endpoints
+    let list = |(key, pods): (TrackedModel, Vec<(&PodFacts, &str)>)| {
+        let same = |(endpoint, (pod, ip)): (&Endpoint, &(&PodFacts, &str))| {
+            endpoint.pod == pod.full_name && endpoint.address == *ip && endpoint.port == pod.port
+        };
+        let known = before.get(&key);
+        let known = known.filter(|all| all.len() == pods.len() && all.iter().zip(&pods).all(same));
+        let endpoint = |(pod, ip): &(&PodFacts, &str)| Endpoint {
+            pod: pod.full_name.clone(),
+            address: (*ip).to_owned(),
+            port: pod.port,
+            model: Some(key.model.clone()),
+        };
+        let all = known.cloned().unwrap_or_else(|| pods.iter().map(endpoint).collect());
+        (key, all)
+    };
+    models.into_iter().map(list).collect()
 }
 
 /// Groups variants by namespace and model, with all that is known of them.
@@ -47,14 +66,16 @@ pub(super) fn views(
         let (demand, silent) = demands
             .entry(key.clone())
             .or_insert_with(|| reading.demand(&key.0, &key.1, now));
-        let since = |pod: &PodFacts| Some((pod.name.clone(), pod.ready_since?));
+        let new = |since: &Instant| now.since(*since) < NEW;
+        let since = |pod: &Arc<PodFacts>| Some((pod.name.to_string(), pod.ready_since.filter(new)?));
         let pods = variant.pods.iter().filter_map(since);
         born.entry(key.clone()).or_default().extend(pods);
+        let mut heard = sources.heard_mut(variant, &settings.model);
         let view = views.entry(key).or_insert_with(|| ModelView {
             model: settings.model.clone(),
             namespace: variant.namespace.clone(),
             slo: slo(variant),
-            arrivals: arrivals(sources.model(variant, &settings.model), now),
+            arrivals: arrivals(heard.as_deref().map(Heard::model), now),
             gateway: if reading.configured() {
                 GatewayView::Present {
                     demand: in_words_of_capacity(demand),
@@ -68,7 +89,7 @@ pub(super) fn views(
         let replicas = variant
             .pods
             .iter()
-            .map(|pod| replica(variant, &settings.model, pod, sources, now))
+            .map(|pod| replica(pod, heard.as_deref_mut(), now))
             .collect();
         view.variants.push(VariantView {
             name: variant.name.clone(),
@@ -139,20 +160,15 @@ fn in_words_of_capacity(demand: &Signal<ModelDemand>) -> Signal<Demand> {
     }
 }
 
-fn replica(variant: &Variant, model: &str, pod: &PodFacts, sources: &mut ReplicaSources, now: Instant) -> ReplicaView {
-    let mut view = ReplicaView::unknown(
-        pod.name.as_str(),
-        pod.state.clone(),
-        now,
-        "not asked: the Pod is not ready",
-    );
+fn replica(pod: &PodFacts, heard: Option<&mut Heard>, now: Instant) -> ReplicaView {
+    let mut view = ReplicaView::unknown(&*pod.name, pod.state.clone(), now, "not asked: the Pod is not ready");
     if let Some(slots) = pod.slots {
         view.slots = Signal::observed(slots, now, Source::Replica);
     }
     if pod.state != ReplicaState::Ready {
         return view;
     }
-    let Some(signals) = sources.take(variant, model, &pod.name) else {
+    let Some(signals) = heard.and_then(|heard| heard.take(&pod.full_name)) else {
         return not_asked(view, now);
     };
     view.kv = signals.kv;

@@ -5,7 +5,8 @@ use super::tell::Moment;
 use super::{Acted, Controller, ModelKey, decision_of};
 use crate::handle::{Pass, Scaling};
 use crate::inventory::InventoryRecord;
-use crate::record::{DecisionRecord, ExplanationRecord};
+use crate::record::{DecisionRecord, ExplanationRecord, Inputs};
+use crate::replica_sources::Heard;
 use crate::status::{self, Findings};
 use crate::subject::Subject;
 use crate::survey::{self, Variant};
@@ -13,6 +14,7 @@ use crate::views::{self, ModelRecord, VariantView};
 use api::{VariantAutoscalingStatus, reasons};
 use capacity::{Decision, ModelView, VariantDecision};
 use jiff::Timestamp;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use units::Instant;
@@ -22,7 +24,7 @@ impl Controller {
     pub(super) fn report(
         &mut self,
         variants: &[Variant],
-        views: &BTreeMap<ModelKey, ModelView>,
+        views: BTreeMap<ModelKey, ModelView>,
         decisions: &mut BTreeMap<ModelKey, Decision>,
         acted: &BTreeMap<String, Acted>,
         now: Instant,
@@ -35,11 +37,18 @@ impl Controller {
             self.written.remove(&uid);
         }
 
-        // Explanations are most of what a pass holds: moved on, not copied.
-        let explanations: BTreeMap<ModelKey, Arc<ExplanationRecord>> = decisions
-            .iter_mut()
-            .map(|(key, decision)| (key.clone(), Arc::new(std::mem::take(&mut decision.explanation).into())))
-            .collect();
+        // Views are most of what a pass holds: moved on, not copied.
+        let views: BTreeMap<ModelKey, Arc<ModelView>> =
+            views.into_iter().map(|(key, view)| (key, Arc::new(view))).collect();
+        let configs = super::configs(variants);
+        let explain = |(key, decision): (&ModelKey, &mut Decision)| {
+            let policy = super::policy(&configs, key).unwrap_or(&self.config.policy);
+            let inputs = Inputs::of(views.get(key)?.clone(), policy.clone(), now);
+            let explanation = std::mem::take(&mut decision.explanation);
+            Some((key.clone(), Arc::new(ExplanationRecord::of(explanation, inputs))))
+        };
+        let explanations: BTreeMap<ModelKey, Arc<ExplanationRecord>> =
+            decisions.iter_mut().filter_map(explain).collect();
         let decisions = &*decisions;
         let leads = self.leadership.leads(now);
         if !leads {
@@ -58,8 +67,9 @@ impl Controller {
             let found = decision_of(variant, decisions);
             let decided = found.map(|(_, _, decided)| decided);
             let outcome = acted.get(&variant.uid);
-            let trouble = key_of(variant).and_then(|model| self.replicas.trouble(variant, model));
-            let view = found.and_then(|(key, ..)| views.get(key));
+            let heard = key_of(variant).and_then(|model| self.replicas.heard(variant, model));
+            let trouble = heard.and_then(Heard::trouble);
+            let view = found.and_then(|(key, ..)| views.get(key)).map(Arc::as_ref);
             let new = view.map_or(0, |view| super::model::new_pods(variant, view));
             let findings = findings(variant, decided, outcome, trouble, &old, new);
             if let Some((key, decision, decided)) = found
@@ -70,7 +80,7 @@ impl Controller {
                 scalings.extend(scaling_of(variant, decided, outcome));
             }
             if leads {
-                let before = || status_before(&self.written, variant);
+                let before = || status_before(&self.written, variant).into_owned();
                 self.teller.conditions(variant, &findings, before, at);
                 self.write_status(variant, &findings, wall);
             }
@@ -137,10 +147,8 @@ impl Controller {
             .iter()
             .rev()
             .find(|finding| finding.kind == reasons::OPTIMIZATION_READY);
-        let engine_of = |pod: &str| {
-            let (settings, _) = variant.decidable()?;
-            self.replicas.engine(variant, &settings.model, pod).cloned()
-        };
+        let heard = key_of(variant).and_then(|model| self.replicas.heard(variant, model));
+        let engine_of = |pod: &str| heard?.engine(pod).cloned();
         let settings = variant.settings.as_ref();
         let config = variant.config.as_ref();
         VariantView {
@@ -169,9 +177,7 @@ impl Controller {
             reason: outcome.map(|finding| finding.reason.to_owned()).unwrap_or_default(),
             sentence: outcome.map(|finding| finding.message.clone()).unwrap_or_default(),
             replicas: views::replicas(variant, model, engine_of, now),
-            model_signals: key_of(variant)
-                .and_then(|model| self.replicas.model(variant, model))
-                .map(|signals| ModelRecord::of(signals, now)),
+            model_signals: heard.map(|heard| ModelRecord::of(heard.model(), now)),
             slo: config.and_then(|config| config.slo.clone()),
             configured: config.map_or_else(|| Vec::new().into(), |config| config.from.clone()),
             explanation,
@@ -190,11 +196,15 @@ fn scaling_of(variant: &Variant, decided: &VariantDecision, outcome: Option<&Act
 }
 
 /// The status as it was last written, by us or before us.
-fn status_before(written: &BTreeMap<String, VariantAutoscalingStatus>, variant: &Variant) -> VariantAutoscalingStatus {
-    written.get(&variant.uid).cloned().unwrap_or_else(|| {
-        let status = variant.object.data.get("status").cloned().unwrap_or_default();
-        serde_json::from_value(status).unwrap_or_default()
-    })
+fn status_before<'a>(
+    written: &'a BTreeMap<String, VariantAutoscalingStatus>,
+    variant: &Variant,
+) -> Cow<'a, VariantAutoscalingStatus> {
+    if let Some(status) = written.get(&variant.uid) {
+        return Cow::Borrowed(status);
+    }
+    let status = variant.object.data.get("status").cloned().unwrap_or_default();
+    Cow::Owned(serde_json::from_value(status).unwrap_or_default())
 }
 
 fn key_of(variant: &Variant) -> Option<&str> {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// What is taken, and by whom. Who claims first has it.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    targets: BTreeMap<TargetKey, String>,
+    targets: BTreeMap<TargetKey, (Subject, String)>,
     names: BTreeMap<(String, String), Subject>,
 }
 
@@ -24,7 +24,8 @@ impl Claims {
         target: Option<&TargetKey>,
     ) -> Result<(), String> {
         if let Some(owner) = target.and_then(|key| Some((key, self.targets.get(key)?))) {
-            let (key, owner) = owner;
+            let (key, (subject, name)) = owner;
+            let owner = format!("{} {}/{name}", subject.kind(), key.namespace);
             return Err(format!(
                 "spec.scaleTargetRef: {} is scaled by {owner} already: let one of the two name another target, or delete it",
                 key.for_people()
@@ -39,8 +40,7 @@ impl Claims {
         }
         self.names.insert(id, subject);
         if let Some(key) = target {
-            self.targets
-                .insert(key.clone(), format!("{} {namespace}/{name}", subject.kind()));
+            self.targets.insert(key.clone(), (subject, name.to_owned()));
         }
         Ok(())
     }

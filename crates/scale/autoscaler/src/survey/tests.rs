@@ -1,4 +1,4 @@
-use super::pod_index::{PodIndex, staying};
+use super::pods::{PodIndex, staying};
 use super::*;
 use serde_json::{Value, json};
 
@@ -95,7 +95,7 @@ fn pods_are_found_by_selector_in_their_namespace_only() {
         named("c", "n", "x", "Running"),
         named("d", "elsewhere", "m", "Running"),
     ]);
-    let index = PodIndex::of(&pods);
+    let mut index = PodIndex::of(&pods);
     for (selector, expected) in [
         ("app=m", "ab"),
         ("app in (m)", "ab"),
@@ -108,4 +108,28 @@ fn pods_are_found_by_selector_in_their_namespace_only() {
         found.sort();
         assert_eq!(found.concat(), expected, "{selector}");
     }
+}
+
+#[test]
+fn a_pod_is_read_again_when_it_changed_or_the_pools_did() {
+    let plain = || pod(&json!({"phase": "Running"}), &json!({}));
+    let pool: Arc<InferencePool> = Arc::new(
+        serde_json::from_value(
+            json!({"apiVersion": "inference.networking.k8s.io/v1", "kind": "InferencePool",
+            "metadata": {"name": "x", "namespace": "n"},
+            "spec": {"selector": {"matchLabels": {"app": "m"}}, "targetPorts": [{"number": 8123}]}}),
+        )
+        .unwrap(),
+    );
+    let (first, changed) = (plain(), plain());
+    let mut read = PodsRead::default();
+    let mut pass = |pod: &Arc<Pod>, pools: &[Arc<InferencePool>]| {
+        read.begin(pools);
+        read.facts(pod, Pools::of(pools.to_vec()).of_namespace("n"))
+    };
+    let facts = pass(&first, &[]);
+    assert!(Arc::ptr_eq(&facts, &pass(&first, &[])), "nothing changed");
+    assert!(!Arc::ptr_eq(&facts, &pass(&changed, &[])), "another version");
+    assert_eq!(facts.port, 9000);
+    assert_eq!(pass(&first, &[pool]).port, 8123);
 }

@@ -88,6 +88,7 @@ async fn saturation_raises_replicas_and_the_object_says_why() {
         decision
             .explanation
             .inputs
+            .list()
             .iter()
             .any(|input| input.what == "KV cache in use" && input.fresh)
     );

@@ -53,7 +53,7 @@ impl MetricsSource for GatewayReader {
         let (demand, silent) = self.demand(model, now);
         let seen = match demand {
             Signal::Missing { why, .. } => {
-                let unknown = ModelSignals::unknown(now, &format!("gateway: {why}"));
+                let unknown = ModelSignals::unknown(now, format!("gateway: {why}"));
                 return ModelSignals { silent, ..unknown };
             }
             Signal::Observed(seen) => seen,

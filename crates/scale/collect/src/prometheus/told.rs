@@ -3,6 +3,7 @@
 use super::PrometheusConfig;
 use crate::model::ModelSignals;
 use crate::{Availability, Endpoint, Found, ReplicaSignals};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use units::Instant;
@@ -50,17 +51,18 @@ impl Told {
         config: &PrometheusConfig,
         now: Instant,
     ) -> BTreeMap<String, ReplicaSignals> {
-        let why = if self.availability.found == Found::MetricsFound {
-            "Prometheus has no samples of this Pod: is it scraped?"
+        let why: Cow<'static, str> = if self.availability.found == Found::MetricsFound {
+            "Prometheus has no samples of this Pod: is it scraped?".into()
         } else {
-            &self.availability.message
+            self.availability.message.clone().into()
         };
-        let unknown = || ReplicaSignals::unknown(now, why);
+        let unknown = || ReplicaSignals::unknown(now, why.clone());
+        let too_old = too_old(config);
         // A Pod of the same name at another address is another Pod.
         let of = |endpoint: &Endpoint| match self.replicas.get(&endpoint.pod) {
             Some((told_of, signals)) if told_of == endpoint => {
                 let mut signals = signals.clone();
-                signals.drop_older(config.stale, now, &too_old(config));
+                signals.drop_older(config.stale, now, &too_old);
                 signals
             }
             _ => unknown(),
@@ -88,7 +90,7 @@ fn too_old(config: &PrometheusConfig) -> String {
 
 /// Where nothing is told of anybody: `availability` says why.
 pub(super) fn nothing(availability: Availability, now: Instant) -> Arc<Told> {
-    let model = ModelSignals::unknown(now, &availability.message);
+    let model = ModelSignals::unknown(now, availability.message.clone());
     Arc::new(Told {
         availability,
         newest: None,

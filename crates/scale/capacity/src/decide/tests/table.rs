@@ -448,15 +448,13 @@ fn every_decision_says_what_it_saw_and_what_would_change_it() {
         .slots(16.0)
         .serving(0.3, 6.0, 0.0)
         .serving(0.4, 7.0, 0.0);
-    let decision = Scene::of([variant]).queue(0, Duration::ZERO, 13).decide();
+    let mut scene = Scene::of([variant]).queue(0, Duration::ZERO, 13);
+    let decision = scene.decide();
     let explanation = &decision.explanation;
-    let kv = explanation
-        .inputs
-        .iter()
-        .find(|input| input.what == "KV cache in use")
-        .unwrap();
+    let inputs = crate::inputs(&scene.view, &scene.policy, scene.now);
+    let kv = inputs.iter().find(|input| input.what == "KV cache in use").unwrap();
     assert_eq!(
-        (kv.of.as_str(), kv.value, kv.age_ms, kv.source),
+        (kv.of, kv.value, kv.age_ms, kv.source),
         ("v-00", Some(0.3), Some(0), Some("replica"))
     );
     assert!(
