@@ -7,6 +7,7 @@ use crate::inventory::Counter;
 use crate::ledger::Ledger;
 use crate::replica_sources::ReplicaSources;
 use crate::survey::pods::PodsRead;
+use crate::survey::targets::TargetsRead;
 use crate::survey::{self, LastGood, Sources, Variant};
 use crate::target::{ScaleError, Scales};
 use crate::world::World;
@@ -92,6 +93,7 @@ pub(crate) async fn run(
         ledger: Ledger::default(),
         last_good: LastGood::new(),
         pods_read: PodsRead::default(),
+        targets_read: TargetsRead::default(),
         written: BTreeMap::new(),
         teller: Teller::default(),
         records: 0,
@@ -137,6 +139,7 @@ struct Controller {
     ledger: Ledger,
     last_good: LastGood,
     pods_read: PodsRead,
+    targets_read: TargetsRead,
     /// The status last written, by uid: the watch may be behind.
     written: BTreeMap<String, VariantAutoscalingStatus>,
     teller: Teller,
@@ -170,6 +173,7 @@ impl Controller {
             scales: &self.scales,
             configs: &mut self.configs,
             pods_read: &mut self.pods_read,
+            targets_read: &mut self.targets_read,
             instance,
         };
         let variants = survey::take(&mut sources, &mut self.ledger, &mut self.last_good, started);

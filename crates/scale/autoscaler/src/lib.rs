@@ -14,6 +14,7 @@ mod accelerator;
 pub mod configuration;
 mod controller;
 mod election;
+mod engine;
 mod events;
 mod gauges;
 mod handle;

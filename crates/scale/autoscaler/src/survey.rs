@@ -6,7 +6,7 @@ use crate::inventory;
 use crate::ledger::Ledger;
 use crate::settings::{Invalid, Settings};
 use crate::subject::Subject;
-use crate::target::{self, Scales, Target, TargetKey};
+use crate::target::{Scales, Target, TargetKey};
 use crate::world::World;
 use api::InferencePool;
 use api::names::{
@@ -22,11 +22,13 @@ use kube::runtime::reflector::ObjectRef;
 use pods::PodsRead;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use targets::TargetsRead;
 use units::Instant;
 
 mod claims;
 pub(crate) mod pods;
 pub(crate) mod promises;
+pub(crate) mod targets;
 mod zero;
 
 /// Port of a model server whose Pod belongs to no pool and declares none.
@@ -116,6 +118,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) scales: &'a Scales,
     pub(crate) configs: &'a mut ConfigMaps,
     pub(crate) pods_read: &'a mut PodsRead,
+    pub(crate) targets_read: &'a mut TargetsRead,
     /// The shard to look after; everything if absent.
     pub(crate) instance: Option<&'a str>,
 }
@@ -166,6 +169,7 @@ pub(crate) fn take(
     let mut pods = pods::PodIndex::of(&pods);
     let pools = world.pools.state();
     from.pods_read.begin(&pools);
+    from.targets_read.begin();
     let mut promises = promises::Promises::of(&pools);
     let pools = Pools::of(pools);
     let mut claims = claims::Claims::default();
@@ -189,7 +193,7 @@ pub(crate) fn take(
             (settings, invalid) = (None, Some(taken));
         }
         let mut target = match &target_key {
-            Some(key) => find_target(world, from.scales, key),
+            Some(key) => from.targets_read.find(world, from.scales, key),
             None => Err("its specification cannot be read".to_owned()),
         };
         if let (Ok(target), Some(key)) = (&mut target, &target_key) {
@@ -314,26 +318,6 @@ pub(crate) fn configures(world: &World, variants: &[Variant], namespace: &str) -
         .iter()
         .any(|variant| variant.namespace == namespace && variant.skipped.is_none())
         || asks().unwrap_or(false)
-}
-
-fn find_target(world: &World, scales: &Scales, key: &TargetKey) -> Result<Target, String> {
-    let read = match key.watched() {
-        None => return scales.get(key),
-        Some("deployments") => {
-            let found = world.deployments.get(&ObjectRef::new(&key.name).within(&key.namespace));
-            found.map(|deployment| target::of_deployment(&deployment))
-        }
-        Some(_) => {
-            let found = world
-                .stateful_sets
-                .get(&ObjectRef::new(&key.name).within(&key.namespace));
-            found.map(|set| target::of_stateful_set(&set))
-        }
-    };
-    match read {
-        None => Err(format!("{} does not exist", key.for_people())),
-        Some(read) => read.map_err(|why| format!("{}: {why}", key.for_people())),
-    }
 }
 
 fn excluded(world: &World, namespace: &str) -> Option<String> {

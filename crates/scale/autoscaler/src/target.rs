@@ -1,9 +1,10 @@
 //! What is scaled: Deployments and StatefulSets from the watch, anything else
 //! with a scale subresource by asking for it.
 
-use crate::{accelerator, inventory, selector};
+use crate::{accelerator, engine, inventory, selector};
 use api::TargetRef;
 use api::names::SLOTS_ANNOTATION;
+use capacity::saturation::engine_args::EngineArgs;
 use collect::Clock;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v1::Scale;
@@ -37,6 +38,8 @@ pub(crate) struct Target {
     pub(crate) gpu: Option<String>,
     /// GPUs of one Pod of its template, if it has one.
     pub(crate) gpus: Option<u64>,
+    /// What its template tells a vLLM server.
+    pub(crate) engine: Option<EngineArgs>,
 }
 
 /// An object at one moment: uid and generation.
@@ -166,6 +169,7 @@ fn of_workload(
         slots: slots.map(f64::from),
         gpu: template.and_then(|template| accelerator::of_pod(template.spec.as_ref()?)),
         gpus: template.and_then(|template| Some(inventory::gpus_of(template.spec.as_ref()?))),
+        engine: template.and_then(|template| engine::of_pod(template.spec.as_ref()?)),
     })
 }
 
@@ -188,6 +192,7 @@ fn of_scale(scale: &Scale) -> Result<Target, String> {
         slots: None,
         gpu: None,
         gpus: None,
+        engine: None,
     })
 }
 

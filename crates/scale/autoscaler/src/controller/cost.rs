@@ -5,6 +5,7 @@ use crate::inventory::NodeSelector;
 use crate::replica_sources::Wanted;
 use crate::subject::Subject;
 use crate::survey::pods::PodsRead;
+use crate::survey::targets::TargetsRead;
 use crate::world::Health;
 use crate::{GatewaySource, Limiter};
 use collect::{Availability, Found, MetricsSource, ModelSignals, ReplicaSignals, Settings, SourceError, SourceHealth};
@@ -203,6 +204,7 @@ fn controller(variants: usize) -> Controller {
         ledger: Ledger::default(),
         last_good: LastGood::new(),
         pods_read: PodsRead::default(),
+        targets_read: TargetsRead::default(),
         written: BTreeMap::new(),
         teller: Teller::default(),
         records: 0,
@@ -253,6 +255,7 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
         scales: &controller.scales,
         configs: &mut controller.configs,
         pods_read: &mut controller.pods_read,
+        targets_read: &mut controller.targets_read,
         instance: None,
     };
     let variants = survey::take(&mut sources, &mut controller.ledger, &mut controller.last_good, now);

@@ -100,7 +100,7 @@ pub(super) fn views(
             wanted: target.wanted,
             slots: target.slots,
             gpus: target.gpus.and_then(|gpus| u32::try_from(gpus).ok()),
-            engine: None,
+            engine: target.engine.clone(),
             replicas,
         });
     }

@@ -88,7 +88,12 @@ pub(super) fn tokens(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
         queue,
     };
     let analysis = analyze(&thresholds, Mode::Guarded, &view, &mut ask.memory.tokens, now);
-    let says = analysis.said.join("; ");
+    let unread = load.stands.iter().filter_map(|stand| {
+        let unread = &stand.variant.engine.as_ref()?.unread;
+        (!unread.is_empty()).then(|| format!("{}: {}", stand.variant.name, unread.join(", ")))
+    });
+    let said: Vec<String> = analysis.said.iter().cloned().chain(unread).collect();
+    let says = said.join("; ");
     if !analysis.known {
         return unknown(NAME, says);
     }
