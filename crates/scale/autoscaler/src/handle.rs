@@ -190,7 +190,10 @@ impl Handle {
             *state.scalings.entry(scaling).or_default() += 1;
         }
         // A series lives as long as its object.
-        let named = pass.variants.iter().map(|view| (view.namespace.as_str(), view.name.as_str()));
+        let named = pass
+            .variants
+            .iter()
+            .map(|view| (view.namespace.as_str(), view.name.as_str()));
         let alive: BTreeSet<(&str, &str)> = named.collect();
         let lives = |scaling: &Scaling| alive.contains(&(scaling.namespace.as_str(), scaling.variant.as_str()));
         state.scalings.retain(|scaling, _| lives(scaling));
