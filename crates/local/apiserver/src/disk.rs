@@ -63,7 +63,10 @@ pub enum DiskError {
 #[derive(Debug)]
 pub(crate) struct Bell {
     durable: watch::Sender<u64>,
-    resources: Mutex<HashMap<Arc<str>, watch::Sender<u64>>>,
+    /// One for each listener, in the order in which they came: those of one
+    /// channel would be woken in an order by chance, and a world in virtual
+    /// time would not play the same twice.
+    resources: Mutex<HashMap<Arc<str>, Vec<watch::Sender<u64>>>>,
     failed: OnceLock<String>,
 }
 
@@ -84,21 +87,22 @@ impl Bell {
     /// Announces that changes up to `revision`, of these resources, are durable.
     pub(crate) fn ring<'a>(&self, revision: u64, resources: impl IntoIterator<Item = &'a Arc<str>>) {
         self.durable.send_replace(revision);
-        let known = self.resources.lock();
+        let mut known = self.resources.lock();
         for resource in resources {
-            if let Some(sender) = known.get(resource) {
-                sender.send_replace(revision);
+            if let Some(listeners) = known.get_mut(resource) {
+                listeners.retain(|listener| listener.send(revision).is_ok());
             }
         }
     }
 
     /// Wakes when a change of the resource became durable.
     pub(crate) fn listen(&self, resource: &Arc<str>) -> watch::Receiver<u64> {
+        let (sender, receiver) = watch::channel(0);
         let mut known = self.resources.lock();
-        known
-            .entry(resource.clone())
-            .or_insert_with(|| watch::Sender::new(0))
-            .subscribe()
+        let listeners = known.entry(resource.clone()).or_default();
+        listeners.retain(|listener| !listener.is_closed());
+        listeners.push(sender);
+        receiver
     }
 
     /// Drops what belongs to a resource that is no longer served; its listeners see the end.

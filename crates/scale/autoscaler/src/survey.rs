@@ -8,7 +8,6 @@ use crate::settings::{Invalid, Settings};
 use crate::subject::Subject;
 use crate::target::{Scales, Target, TargetKey};
 use crate::world::World;
-use api::InferencePool;
 use api::names::{
     ACCELERATOR_LABEL, CONFIG_ENABLED_LABEL, CONTROLLER_INSTANCE_LABEL, EXCLUDE_ANNOTATION, SLOTS_ANNOTATION,
 };
@@ -20,19 +19,18 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::runtime::reflector::ObjectRef;
 use pods::PodsRead;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use pools::{Pools, PoolsByLabel, port};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use targets::TargetsRead;
 use units::Instant;
 
 mod claims;
 pub(crate) mod pods;
+mod pools;
 pub(crate) mod promises;
 pub(crate) mod targets;
 mod zero;
-
-/// Port of a model server whose Pod belongs to no pool and declares none.
-const DEFAULT_PORT: u16 = 8000;
 
 /// One VariantAutoscaling, or what stands for one, and all that belongs to it.
 #[derive(Clone, Debug)]
@@ -371,69 +369,6 @@ fn facts(pod: &Arc<Pod>, pools: Option<&PoolsByLabel>) -> PodFacts {
         node: spec.and_then(|spec| spec.node_name.clone()),
         gpu: spec.and_then(accelerator::of_pod),
     }
-}
-
-/// A pool: the labels of its Pods, and their port.
-#[derive(Debug)]
-struct PoolFacts {
-    labels: BTreeMap<String, String>,
-    port: Option<i32>,
-}
-
-/// The pools of a namespace by the first label they select, as `key=value`.
-type PoolsByLabel = HashMap<String, Vec<PoolFacts>>;
-
-/// Pools by namespace, those that select something.
-struct Pools(HashMap<String, PoolsByLabel>);
-
-impl Pools {
-    fn of(mut pools: Vec<Arc<InferencePool>>) -> Self {
-        pools.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-        let mut all: HashMap<String, PoolsByLabel> = HashMap::new();
-        for pool in &pools {
-            let labels = &pool.spec.selector.match_labels;
-            let Some((key, value)) = labels.first_key_value() else {
-                continue;
-            };
-            let of_namespace = all.entry(pool.namespace().unwrap_or_default()).or_default();
-            of_namespace
-                .entry(format!("{key}={value}"))
-                .or_default()
-                .push(PoolFacts {
-                    labels: labels.clone(),
-                    port: pool.spec.target_ports.first().map(|port| port.number),
-                });
-        }
-        Self(all)
-    }
-
-    fn of_namespace(&self, namespace: &str) -> Option<&PoolsByLabel> {
-        self.0.get(namespace)
-    }
-}
-
-/// The port of the pool the Pod is in, else the first it declares.
-fn port(pod: &Pod, pools: Option<&PoolsByLabel>) -> u16 {
-    let in_pool = |pool: &&PoolFacts| {
-        pool.labels
-            .iter()
-            .all(|(key, value)| pod.labels().get(key) == Some(value))
-    };
-    let mut labels = pod.labels().iter();
-    let of_pool = pools
-        .and_then(|pools| labels.find_map(|(key, value)| pools.get(&format!("{key}={value}"))?.iter().find(in_pool)))
-        .and_then(|pool| pool.port);
-    let declared = || {
-        let containers = &pod.spec.as_ref()?.containers;
-        containers
-            .iter()
-            .find_map(|container| Some(container.ports.as_ref()?.first()?.container_port))
-    };
-    of_pool
-        .or_else(declared)
-        .and_then(|port| u16::try_from(port).ok())
-        .filter(|port| *port > 0)
-        .unwrap_or(DEFAULT_PORT)
 }
 
 fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {

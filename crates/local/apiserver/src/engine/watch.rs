@@ -76,8 +76,9 @@ impl Api {
             let stop = stream.api.stop.clone();
             // A watch ends by timing out, by its client's leaving, by an error it has told, or with the server.
             tokio::select! {
-                _ = stream.run(begin) => {}
+                biased;
                 () = stop.cancelled() => {}
+                _ = stream.run(begin) => {}
             }
             drop(guard);
         });
@@ -202,8 +203,9 @@ impl Stream {
         loop {
             self.send_changes().await?;
             let soon = last_bookmark.map_or(next_bookmark, |last| last.min(next_bookmark));
+            // The bell last: it may ring all the time.
             tokio::select! {
-                rung = self.bell.changed() => if rung.is_err() { return Err(Over) },
+                biased;
                 () = sleep_until(self.end) => return Ok(()),
                 () = self.out.frames.closed() => return Err(Over),
                 () = sleep_until(soon), if self.bookmarks => {
@@ -214,6 +216,7 @@ impl Stream {
                     }
                     next_bookmark = Instant::now() + limits::BOOKMARK_EVERY;
                 }
+                rung = self.bell.changed() => if rung.is_err() { return Err(Over) },
             }
         }
     }

@@ -136,7 +136,7 @@ fn world(variants: usize) -> World {
             "spec": {"nodeName": format!("node-{at}"), "containers": [{"name": "engine",
                 "resources": {"limits": {"nvidia.com/gpu": "1"}}, "ports": [{"containerPort": 8000}]}]},
             "status": {"phase": "Running", "podIP": format!("10.{}.{}.{}", number / 65536, number / 256 % 256, number % 256),
-                "conditions": [{"type": "Ready", "status": "True"}]}})
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:00:00Z"}]}})
     };
     let pool = |at: usize| {
         let (namespace, _) = place(at * 2);
@@ -295,17 +295,20 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
 fn measure(variants: usize, full: usize) -> f64 {
     let before = resident_mb();
     let mut controller = controller(variants);
-    pass(&mut controller, 0, 1000, &mut BTreeMap::new());
+    let ours = |parts: &BTreeMap<&'static str, f64>| -> f64 {
+        let ours = parts.iter().filter(|(part, _)| !part.starts_with('('));
+        ours.map(|(_, ms)| ms).sum()
+    };
+    // The first reads every object; the others find them as they were.
+    let mut parts = BTreeMap::new();
+    pass(&mut controller, 0, 1000, &mut parts);
+    let first = ours(&parts);
     let mut parts = BTreeMap::new();
     for at in 0..PASSES {
         pass(&mut controller, full, 1001 + u64::from(at), &mut parts);
     }
     let mean = |total: &f64| total / f64::from(PASSES);
-    let all: f64 = parts
-        .iter()
-        .filter(|(part, _)| !part.starts_with('('))
-        .map(|(_, ms)| mean(ms))
-        .sum();
+    let all = mean(&ours(&parts));
     let page = cpu_ms();
     let text = controller.handle.metrics_text().len();
     let page = cpu_ms() - page;
@@ -315,7 +318,7 @@ fn measure(variants: usize, full: usize) -> f64 {
         .collect();
     println!(
         "{variants} variants of {REPLICAS} replicas, {full} models full: {all:.1} ms of CPU per pass ({}), \
-         metrics page {page:.1} ms for {text} bytes, {:.0} MB resident ({before:.0} before)",
+         {first:.1} ms the first, metrics page {page:.1} ms for {text} bytes, {:.0} MB resident ({before:.0} before)",
         parts.join(", "),
         resident_mb()
     );

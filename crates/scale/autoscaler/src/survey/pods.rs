@@ -1,7 +1,8 @@
 //! Pods: found by selector without looking at all of them, and each version
 //! of one read once.
 
-use super::{PodFacts, PoolsByLabel, facts};
+use super::pools::PoolsByLabel;
+use super::{PodFacts, facts};
 use api::InferencePool;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;

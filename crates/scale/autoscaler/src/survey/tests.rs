@@ -1,5 +1,7 @@
 use super::pods::{PodIndex, staying};
+use super::pools::DEFAULT_PORT;
 use super::*;
+use api::InferencePool;
 use serde_json::{Value, json};
 
 fn pod(status: &Value, annotations: &Value) -> Arc<Pod> {

@@ -27,16 +27,7 @@ pub(crate) struct Moment {
     pub(crate) conditions: BTreeMap<String, Said>,
 }
 
-/// A moment without its messages.
-type Course<'a> = (u64, Option<i64>, usize, Option<i64>, Vec<(&'a str, &'a str, &'a str)>);
-
 impl Moment {
-    fn course(&self) -> Course<'_> {
-        let said = self.conditions.iter();
-        let said = said.map(|(kind, said)| (kind.as_str(), said.status.as_str(), said.reason.as_str()));
-        (self.at, self.wanted, self.serving, self.desired, said.collect())
-    }
-
     pub(crate) fn new(at: u64, wanted: Option<i64>, serving: usize, variant: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let conditions = variant["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -110,12 +101,10 @@ impl History {
         self
     }
 
-    /// Both took the same course, moment by moment: replicas, conditions and
-    /// reasons. Ages and shares in messages may differ by what one pass a
-    /// moment later sees.
-    pub(crate) fn takes_the_course_of(&self, other: &Self) {
-        let pairs = self.moments.iter().zip(&other.moments);
-        if let Some((one, two)) = pairs.clone().find(|(one, two)| one.course() != two.course()) {
+    /// Both are the same, moment by moment and word by word.
+    pub(crate) fn repeats(&self, other: &Self) {
+        let mut pairs = self.moments.iter().zip(&other.moments);
+        if let Some((one, two)) = pairs.find(|(one, two)| one != two) {
             panic!("seed {}: first {one:?}\nthen {two:?}\n{self}", self.seed);
         }
         assert_eq!(self.moments.len(), other.moments.len(), "seed {}", self.seed);

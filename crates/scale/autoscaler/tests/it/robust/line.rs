@@ -13,7 +13,7 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +48,9 @@ pub(crate) struct Line(Arc<Shared>);
 
 struct Shared {
     server: Arc<InProcess>,
-    way: watch::Sender<Way>,
+    way: Mutex<Way>,
+    /// Wakes those that wait for another way, in the order in which they came.
+    turned: Notify,
     /// Cancelled to break all watches that are open.
     cut: Mutex<CancellationToken>,
     chance: Mutex<Chance>,
@@ -66,7 +68,8 @@ impl Line {
     pub(crate) fn new(server: Arc<InProcess>, seed: u64) -> Self {
         Self(Arc::new(Shared {
             server,
-            way: watch::Sender::new(Way::Fine),
+            way: Mutex::default(),
+            turned: Notify::new(),
             cut: Mutex::default(),
             chance: Mutex::new(Chance::new(seed)),
             orders: Mutex::default(),
@@ -87,7 +90,8 @@ impl Line {
     }
 
     pub(crate) fn set(&self, way: Way) {
-        self.0.way.send_replace(way);
+        *self.0.way.lock() = way;
+        self.0.turned.notify_waiters();
     }
 
     /// Breaks the watches that are open.
@@ -107,9 +111,7 @@ impl Line {
             .await
             .map_err(|error| Broken(error.to_string()))?
             .to_bytes();
-        let mut way = self.0.way.subscribe();
-        let _ = way.wait_for(|way| *way != Way::Frozen).await;
-        let way = *way.borrow();
+        let way = self.way().await;
         if way == Way::NoPods && head.uri.path().ends_with("/pods") {
             return Ok(refused(403, "Forbidden", "pods is forbidden: no right to list"));
         }
@@ -136,6 +138,18 @@ impl Line {
             self.0.orders.lock().push(Order { at, replicas });
         }
         Ok(answer)
+    }
+
+    /// How it is, once anything gets through.
+    async fn way(&self) -> Way {
+        loop {
+            let turned = self.0.turned.notified();
+            let way = *self.0.way.lock();
+            if way != Way::Frozen {
+                return way;
+            }
+            turned.await;
+        }
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Broken> {

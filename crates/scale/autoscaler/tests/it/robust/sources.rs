@@ -304,6 +304,6 @@ fn the_same_seed_gives_the_same_history() {
             through.history
         };
         let (first, second) = (once(), once());
-        first.takes_the_course_of(&second);
+        first.repeats(&second);
     }
 }
