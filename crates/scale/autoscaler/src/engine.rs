@@ -39,7 +39,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn read(containers: Value) -> Option<EngineArgs> {
+    fn read(containers: &Value) -> Option<EngineArgs> {
         of_pod(&serde_json::from_value(json!({ "containers": containers })).unwrap())
     }
 
@@ -53,7 +53,7 @@ mod tests {
             json!({"name": "s", "image": "x", "command": ["python3", "-m", "vllm.entrypoints.openai.api_server"],
                 "args": ["--max-num-seqs", "64"]}),
         ] {
-            let engine = read(json!([sidecar, server])).expect("it runs vLLM");
+            let engine = read(&json!([sidecar, server])).expect("it runs vLLM");
             assert_eq!((engine.max_num_seqs, engine.unread.len()), (64, 0), "{server}");
         }
         for other in [
@@ -61,14 +61,14 @@ mod tests {
             json!({"name": "s", "image": "vllm/vllm-openai", "command": ["sleep", "60"]}),
             json!({"name": "s", "command": ["tidegate", "sim", "--max-num-seqs", "64"]}),
         ] {
-            assert_eq!(read(json!([other])), None, "{other}");
+            assert_eq!(read(&json!([other])), None, "{other}");
         }
     }
 
     #[test]
     fn the_environment_fills_in_what_is_written_as_a_variable() {
         let engine = read(
-            json!([{"name": "vllm", "image": "vllm/vllm-openai", "args": ["--block-size", "$(BLOCK)"],
+            &json!([{"name": "vllm", "image": "vllm/vllm-openai", "args": ["--block-size", "$(BLOCK)"],
             "env": [{"name": "BLOCK", "value": "32"}, {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}]),
         );
         assert_eq!(engine.map(|engine| engine.block_size), Some(32));

@@ -1,6 +1,7 @@
 //! A VariantAutoscaling's spec, checked.
 
-use api::{TargetRef, VariantAutoscalingSpec};
+use api::{AcceleratorProfile, TargetRef, VariantAutoscalingSpec};
+use capacity::Profile;
 use kube::api::DynamicObject;
 use std::collections::BTreeMap;
 
@@ -14,8 +15,47 @@ pub(crate) struct Settings {
     pub(crate) cost_is_given: bool,
     /// Accelerators of each kind one replica needs, where the object says so.
     pub(crate) accelerators: BTreeMap<String, u32>,
+    /// How fast a replica is on each kind, where the object says so.
+    pub(crate) profiles: BTreeMap<String, Profile>,
     pub(crate) min: u32,
     pub(crate) max: u32,
+}
+
+/// A profile in numbers.
+///
+/// # Errors
+/// The first field that cannot be used, by its path.
+fn checked(profile: &AcceleratorProfile, path: &str) -> Result<Profile, Invalid> {
+    let number = |map: &str, key: &str, least: f64| {
+        let parameters = &profile.perf_parms;
+        let parameters = match map {
+            "decodeParms" => &parameters.decode_parms,
+            _ => &parameters.prefill_parms,
+        };
+        let path = format!("{path}.perfParms.{map}.{key}");
+        let Some(text) = parameters.get(key) else {
+            return Err(format!("{path} is not there: it must be a number of milliseconds"));
+        };
+        let value = text.trim().parse::<f64>().ok();
+        value
+            .filter(|value| (least..=1e9).contains(value))
+            .ok_or_else(|| format!("{path} is {text:?}: it must be a number of milliseconds, at least {least}"))
+    };
+    let max_batch = u32::try_from(profile.max_batch_size).ok().filter(|batch| *batch > 0);
+    Ok(Profile {
+        max_batch: max_batch.ok_or_else(|| {
+            let batch = profile.max_batch_size;
+            format!("{path}.maxBatchSize is {batch}: it must be at least 1")
+        })?,
+        decode_ms: [
+            number("decodeParms", "alpha", 1e-6)?,
+            number("decodeParms", "beta", 0.0)?,
+        ],
+        prefill_ms: [
+            number("prefillParms", "gamma", 0.0)?,
+            number("prefillParms", "delta", 0.0)?,
+        ],
+    })
 }
 
 /// A field that cannot be used, and why, as one sentence.
@@ -62,11 +102,24 @@ impl Settings {
             .model_profile
             .map(|profile| profile.accelerators)
             .unwrap_or_default();
-        settings.accelerators = profiles
-            .into_iter()
-            .filter_map(|profile| Some((profile.acc, u32::try_from(profile.acc_count).ok()?)))
-            .collect();
+        for (at, profile) in profiles.into_iter().enumerate() {
+            let path = format!("spec.modelProfile.accelerators[{at}]");
+            settings.profiles.insert(profile.acc.clone(), checked(&profile, &path)?);
+            let count = u32::try_from(profile.acc_count).unwrap_or(1);
+            settings.accelerators.insert(profile.acc, count);
+        }
         Ok(settings)
+    }
+
+    /// How fast a replica is on an accelerator; where that is not known and
+    /// only one is told of, on that one.
+    pub(crate) fn profile_on(&self, accelerator: Option<&str>) -> Option<Profile> {
+        match accelerator {
+            Some(accelerator) => self.profiles.get(accelerator),
+            None if self.profiles.len() == 1 => self.profiles.values().next(),
+            None => None,
+        }
+        .copied()
     }
 
     /// Checks values that came with the names of their fields.
@@ -102,6 +155,7 @@ impl Settings {
             cost,
             cost_is_given: cost_text.is_some(),
             accelerators: BTreeMap::new(),
+            profiles: BTreeMap::new(),
             min,
             max,
         })

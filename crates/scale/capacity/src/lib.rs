@@ -45,4 +45,4 @@ pub use explain::{Explanation, Input, Metrics, MetricsWord, RuleSaid, Verdict, i
 pub use memory::Memory;
 pub use policy::{Analyzer, Policy, PolicyError};
 pub use reason::Reason;
-pub use view::{Demand, GatewayView, ModelView, Percentiles, ReplicaState, ReplicaView, Slo, VariantView};
+pub use view::{Demand, GatewayView, ModelView, Percentiles, Profile, ReplicaState, ReplicaView, Slo, VariantView};

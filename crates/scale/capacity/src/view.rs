@@ -102,8 +102,23 @@ pub struct VariantView {
     /// What its template tells a vLLM server about memory and batches. It
     /// bounds what a replica holds, and says so of one nobody has heard of.
     pub engine: Option<EngineArgs>,
+    /// How fast its user says it is; what is seen corrects that.
+    pub profile: Option<Profile>,
     /// Replicas that exist and are not being deleted.
     pub replicas: Vec<ReplicaView>,
+}
+
+/// How fast a replica is by its user's measurement: `n` requests of `i` prompt
+/// tokens at once take `decode[0] + decode[1] n` milliseconds between tokens,
+/// and `prefill[0] + prefill[1] i n` for their prompts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Profile {
+    /// Most requests in a batch; at least 1.
+    pub max_batch: u32,
+    /// Milliseconds, and milliseconds per request; not negative, the first above 0.
+    pub decode_ms: [f64; 2],
+    /// Milliseconds, and milliseconds per token and request; not negative.
+    pub prefill_ms: [f64; 2],
 }
 
 /// Where a replica is on its way to serving.

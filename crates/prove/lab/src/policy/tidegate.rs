@@ -43,6 +43,7 @@ impl Tidegate {
             slots: Some(SLOTS),
             gpus: None,
             engine: None,
+            profile: None,
             replicas: Vec::new(),
         };
         Self {

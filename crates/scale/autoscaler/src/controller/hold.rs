@@ -52,6 +52,7 @@ mod tests {
                 slots: None,
                 gpus: None,
                 engine: None,
+                profile: None,
                 replicas: Vec::new(),
             }],
         };

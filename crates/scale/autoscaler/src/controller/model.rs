@@ -91,6 +91,7 @@ pub(super) fn views(
             .iter()
             .map(|pod| replica(pod, heard.as_deref_mut(), now))
             .collect();
+        let profile = settings.profile_on(variant.accelerator.as_deref());
         view.variants.push(VariantView {
             name: variant.name.clone(),
             accelerator: variant.accelerator.clone(),
@@ -98,9 +99,12 @@ pub(super) fn views(
             min: settings.min,
             max: settings.max,
             wanted: target.wanted,
-            slots: target.slots,
+            slots: target
+                .slots
+                .or_else(|| profile.map(|profile| f64::from(profile.max_batch))),
             gpus: target.gpus.and_then(|gpus| u32::try_from(gpus).ok()),
             engine: target.engine.clone(),
+            profile,
             replicas,
         });
     }
@@ -277,6 +281,7 @@ mod tests {
                 slots: None,
                 gpus: None,
                 engine: None,
+                profile: None,
                 replicas: Vec::new(),
             }],
         };

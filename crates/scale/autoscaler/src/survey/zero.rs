@@ -69,6 +69,7 @@ mod tests {
             cost,
             cost_is_given: true,
             accelerators: BTreeMap::new(),
+            profiles: BTreeMap::new(),
             min,
             max,
         }

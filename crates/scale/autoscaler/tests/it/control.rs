@@ -339,6 +339,52 @@ async fn a_stateful_set_is_scaled_and_made_anew_starts_anew() {
     fleet.until("the minimum again", async || wanted().await == 2).await;
 }
 
+/// The older shape says how fast a replica is, and a template what vLLM is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_objects_say_of_a_replica_is_read() {
+    let fleet = Fleet::start().await;
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "llama"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "llama"}},
+            "template": {"metadata": {"labels": {"app": "llama"}},
+                "spec": {"containers": [{"name": "vllm", "image": "vllm/vllm-openai", "args": ["--block-size", "huge"]}]}}}});
+    fleet.apply(deployment).await;
+    let profile = |alpha: &str| {
+        json!({"modelProfile": {"accelerators": [{"acc": "L4", "accCount": 1, "maxBatchSize": 8, "perfParms": {
+            "decodeParms": {"alpha": alpha, "beta": "0.4"}, "prefillParms": {"gamma": "5.2", "delta": "0.1"}}}]}})
+    };
+    fleet.variant("llama", "llama", profile("20.5")).await;
+    let pod = fleet.pod("llama", "llama-a").await;
+    pod.tell(0.1, 4, 0);
+    let scaler = fleet.autoscaler(quick()).await;
+    let rule = |name: &str| {
+        let view = scaler.handle.variants().into_iter().next()?;
+        let rules = view.explanation?.rules.clone();
+        rules.into_iter().find(|rule| rule.rule == name).map(|rule| rule.says)
+    };
+    fleet
+        .until("the batch as slots", async || {
+            rule("Slots").is_some_and(|says| says.contains("of 8 that serve"))
+        })
+        .await;
+    fleet
+        .until("what cannot be read of its command", async || {
+            let ready = fleet::condition(&fleet.get("llama").await, "OptimizationReady");
+            let said = "llama: --block-size huge cannot be read; the default is assumed";
+            ready["message"].as_str().is_some_and(|message| message.contains(said))
+        })
+        .await;
+
+    fleet.patch("llama", json!({"spec": profile("fast")})).await;
+    fleet
+        .until("a refusal", async || {
+            let ready = fleet::condition(&fleet.get("llama").await, "OptimizationReady");
+            let path = "spec.modelProfile.accelerators[0].perfParms.decodeParms.alpha is \"fast\"";
+            ready["reason"] == "InvalidConfiguration"
+                && ready["message"].as_str().is_some_and(|message| message.contains(path))
+        })
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_looks_after_its_own() {
     let fleet = Fleet::start().await;

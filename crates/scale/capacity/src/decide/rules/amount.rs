@@ -22,8 +22,19 @@ struct Amount {
     spare: f64,
 }
 
-/// Tokens held and waiting against tokens that fit.
+/// Tokens held and waiting against tokens that fit. What a template tells its
+/// engine and cannot be read is said whatever the answer is.
 pub(super) fn tokens(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
+    let mut rule = by_tokens(ask, view);
+    let unread = ask.load.stands.iter().filter_map(|stand| {
+        let unread = &stand.variant.engine.as_ref()?.unread;
+        (!unread.is_empty()).then(|| format!("{}: {}", stand.variant.name, unread.join(", ")))
+    });
+    rule.bounds.extend(unread);
+    rule
+}
+
+fn by_tokens(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
     const NAME: &str = "Tokens";
     let (load, policy, now) = (ask.load, ask.policy, ask.now);
     if policy.analyzer == Analyzer::Percent {
@@ -88,12 +99,7 @@ pub(super) fn tokens(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
         queue,
     };
     let analysis = analyze(&thresholds, Mode::Guarded, &view, &mut ask.memory.tokens, now);
-    let unread = load.stands.iter().filter_map(|stand| {
-        let unread = &stand.variant.engine.as_ref()?.unread;
-        (!unread.is_empty()).then(|| format!("{}: {}", stand.variant.name, unread.join(", ")))
-    });
-    let said: Vec<String> = analysis.said.iter().cloned().chain(unread).collect();
-    let says = said.join("; ");
+    let says = analysis.said.join("; ");
     if !analysis.known {
         return unknown(NAME, says);
     }

@@ -12,7 +12,7 @@ use crate::heard::heard;
 use crate::load::Stand;
 use crate::queueing::{Averaging, QueueError, QueueModel, Replica, Statistic, Target, Targets, Workload};
 use crate::tuner::{Observation, Outcome, Tuner, TunerConfig};
-use crate::view::ReplicaView;
+use crate::view::{Profile, ReplicaView};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use units::{Instant, Signal};
@@ -52,6 +52,8 @@ struct Learnt {
     taken_at: Instant,
     taken: u32,
     rejected: u32,
+    /// Whether it began with what the user measured.
+    claimed: bool,
     /// The lowest and highest rate of one replica lately, and the requests at
     /// once that went with the lowest.
     seen: (f64, f64),
@@ -71,6 +73,8 @@ pub(super) struct Answer {
     pub(super) within: f64,
     /// Whether it is known what one request alone takes.
     pub(super) sure: bool,
+    /// Whether little was seen yet, so that it rests on the user's profile.
+    pub(super) claimed: bool,
     /// Requests per second that it serves now.
     pub(super) served: f64,
     /// What one request alone takes, to the first token and between tokens, if
@@ -109,7 +113,9 @@ impl Models {
         if let Some(known) = self.0.get_mut(name) {
             known.observe(seen, now);
         } else {
-            let tuner = Tuner::new(TunerConfig::from_start(start(&seen))).map_err(|error| error.to_string())?;
+            let claimed = stand.variant.profile.map(|profile| by_profile(&profile, &seen));
+            let begin = claimed.unwrap_or_else(|| start(&seen));
+            let tuner = Tuner::new(TunerConfig::from_start(begin)).map_err(|error| error.to_string())?;
             let learnt = Learnt {
                 tuner,
                 last: seen,
@@ -117,6 +123,7 @@ impl Models {
                 taken_at: now,
                 taken: 1,
                 rejected: 0,
+                claimed: claimed.is_some(),
                 seen: (seen.rate, seen.rate),
                 fewest_at_once: at_once(&seen),
                 said: String::new(),
@@ -138,7 +145,7 @@ impl Models {
         let Some(known) = self.0.get_mut(variant) else {
             return Err("nothing was seen of it yet".to_owned());
         };
-        if known.taken < LEAST_TAKEN {
+        if known.taken < LEAST_TAKEN && !known.claimed {
             return Err(format!("{} of {LEAST_TAKEN} observations are in", known.taken));
         }
         if known.rejected >= MOST_REJECTED {
@@ -174,6 +181,7 @@ impl Learnt {
             // All it knew was about another world.
             Outcome::Reset | Outcome::Quickened => {
                 (self.taken, self.rejected) = (1, 0);
+                self.claimed = false;
                 self.taken_at = now;
                 self.seen = (seen.rate, seen.rate);
                 self.fewest_at_once = at_once(&seen);
@@ -230,6 +238,7 @@ impl Learnt {
             rate: rate.clamp(low, high),
             within: if alone_ms == [None; 2] { rate } else { 0.0 },
             sure: known_alone,
+            claimed: self.claimed && self.taken < LEAST_TAKEN,
             served: self.last.rate,
             alone_ms,
             stretch: self.stretch(&model, targets),
@@ -294,6 +303,17 @@ fn observe(stand: &Stand<'_>, policy: &Policy, now: Instant) -> Result<Observati
 /// Requests at once in one replica, by Little's law.
 fn at_once(seen: &Observation) -> f64 {
     seen.rate * (seen.ttft_ms + seen.output_tokens * seen.itl_ms) / 1e3
+}
+
+/// Parameters that give what the user measured, for requests as they are seen:
+/// its steps grow by the request, ours by what each computes and attends to.
+fn by_profile(profile: &Profile, seen: &Observation) -> [f64; 3] {
+    let (i, o) = (seen.input_tokens, seen.output_tokens);
+    let [alpha, per_request] = profile.decode_ms;
+    let computed = (i + o) / (o + 1.0);
+    let beta = profile.prefill_ms[1].min(per_request / computed);
+    let gamma = (per_request - beta * computed) / (i + o / 2.0);
+    [alpha, beta, gamma].map(|ms| ms.max(LEAST_MS))
 }
 
 /// Parameters that give about the first observation, most of it fixed: what a

@@ -58,7 +58,7 @@ pub(super) fn slo(ask: &mut Ask<'_, '_>) -> Rule {
     let (needs, model_above) = match &model {
         // Far from the limit a model that asks for more is wrong, and after each
         // step it has to see what came of it.
-        Ok((needs, sure)) => {
+        Ok(Sized { needs, sure, .. }) => {
             let near = worst.is_none_or(|share| share > policy.after_down());
             let above = near && have.coming == 0 && *needs > have.slots + step + EPSILON;
             let most = have.slots * if *sure { MOST_AT_ONCE } else { MOST_UNSURE };
@@ -74,7 +74,7 @@ pub(super) fn slo(ask: &mut Ask<'_, '_>) -> Rule {
         // saturation, which the other rules watch. What is measured goes before
         // what a model says.
         (Some(share), _) => load.ready_capacity() * share / policy.after_down(),
-        (None, Ok((needs, _))) => needs + step,
+        (None, Ok(Sized { needs, .. })) => needs + step,
         (None, Err(why)) => {
             let mut rule = unknown(NAME, format!("no source tells the latencies that are promised; {why}"));
             hopeless(judged, &mut rule);
@@ -114,11 +114,20 @@ pub(super) fn slo(ask: &mut Ask<'_, '_>) -> Rule {
     rule
 }
 
-/// Slots that the expected arrivals need within what is promised and whether
-/// that is sure, or why it is not known.
-fn by_model(judged: &Judged, load: &Load<'_>) -> Result<(f64, bool), String> {
+/// Slots that the expected arrivals need within what is promised.
+struct Sized {
+    needs: f64,
+    /// Whether it is known what one request alone takes.
+    sure: bool,
+    /// Whether that rests on a profile more than on what was seen.
+    claimed: bool,
+}
+
+/// What the queueing model says, or why it says nothing.
+fn by_model(judged: &Judged, load: &Load<'_>) -> Result<Sized, String> {
     // Requests per second and slots of what serves.
-    let (mut rate, mut slots, mut served, mut sure) = (0.0, 0.0, 0.0, true);
+    let (mut rate, mut slots, mut served) = (0.0, 0.0, 0.0);
+    let (mut sure, mut claimed) = (true, false);
     let serving = load.stands.iter().zip(&judged.answers);
     for (stand, answer) in serving.filter(|(stand, _)| !stand.ready_replicas.is_empty()) {
         let replicas = stand.ready_replicas.len() as f64;
@@ -131,11 +140,12 @@ fn by_model(judged: &Judged, load: &Load<'_>) -> Result<(f64, bool), String> {
         slots += stand.slots * replicas;
         served += answer.served * replicas;
         sure &= answer.sure;
+        claimed |= answer.claimed;
     }
     let arrivals = load.arrivals.unwrap_or_else(|| served * load.growth().unwrap_or(1.0));
     let needs = arrivals / (rate / slots);
     if needs.is_finite() {
-        Ok((needs, sure))
+        Ok(Sized { needs, sure, claimed })
     } else {
         Err("the model gives no number".to_owned())
     }
@@ -155,14 +165,17 @@ fn hopeless(judged: &Judged, rule: &mut Rule) {
     }
 }
 
-fn words(promises: &[Promise], model: &Result<(f64, bool), String>) -> String {
+fn words(promises: &[Promise], model: &Result<Sized, String>) -> String {
     let one = |promise: &Promise| match promise.alone_ms {
         Some(alone_ms) => promise.cannot(alone_ms),
         None => promise.now_words(),
     };
     let all: Vec<String> = promises.iter().map(one).collect();
     let model = match model {
-        Ok((needs, _)) => format!("what is expected needs {} slots within it", number(*needs)),
+        Ok(Sized { needs, claimed, .. }) => {
+            let by = if *claimed { ", by its profile" } else { "" };
+            format!("what is expected needs {} slots within it{by}", number(*needs))
+        }
         Err(why) => format!("how many it needs is not known ({why})"),
     };
     format!("{}; {model}", all.join(", "))

@@ -140,6 +140,7 @@ impl Fleet {
                 slots: Some(SLOTS),
                 gpus: None,
                 engine: None,
+                profile: None,
                 replicas,
             });
         }

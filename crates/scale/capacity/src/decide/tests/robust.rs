@@ -142,6 +142,7 @@ impl Fleet {
                 slots: Some(SLOTS),
                 gpus: None,
                 engine: None,
+                profile: None,
                 replicas,
             }],
         }

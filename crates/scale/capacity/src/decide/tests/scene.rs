@@ -28,6 +28,7 @@ impl Variant {
             slots: None,
             gpus: None,
             engine: None,
+            profile: None,
             replicas: Vec::new(),
         };
         Self(view, Scene::START)

@@ -142,6 +142,7 @@ impl World {
                 slots: Some(self.slots),
                 gpus: None,
                 engine: None,
+                profile: None,
                 replicas: ready.chain(starting).collect(),
             }],
         }

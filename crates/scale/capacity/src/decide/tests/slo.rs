@@ -1,7 +1,7 @@
 //! The SLO and the amounts, rule by rule.
 
 use super::*;
-use crate::view::Slo;
+use crate::view::{Profile, Slo};
 use crate::{Analyzer, RuleSaid, Verdict};
 
 const TTFT: Slo = Slo {
@@ -315,6 +315,39 @@ fn the_model_says_what_it_lacks_until_it_knows_enough() {
         assert!(says.contains(words), "{says} lacks {words}");
         assert_eq!(decision.variants[0].to.max(2), decision.variants[0].to, "{says}");
     }
+}
+
+#[test]
+fn a_profile_has_a_say_before_enough_was_seen_and_no_longer() {
+    let mut scene = three(6.0);
+    scene.view.slo = Some(ITL);
+    scene.view.variants[0].profile = Some(Profile {
+        max_batch: 16,
+        decode_ms: [15.0, 1.0],
+        prefill_ms: [5.0, 0.1],
+    });
+    tell(
+        &mut scene,
+        Told {
+            ttft_ms: Some(90.0),
+            itl_ms: Some(21.0),
+            lengths: Some((400.0, 100.0)),
+            token_rate: Some(290.0),
+            ..Told::default()
+        },
+    );
+    let early = scene.after(Duration::from_secs(5));
+    let says = &rule(&early, "Slo").says;
+    assert!(
+        says.contains("what is expected needs ") && says.ends_with(", by its profile"),
+        "{says}"
+    );
+    let late = scene.after(Duration::from_secs(120));
+    let says = &rule(&late, "Slo").says;
+    assert!(
+        says.contains("what is expected needs ") && !says.contains("profile"),
+        "{says}"
+    );
 }
 
 #[test]
