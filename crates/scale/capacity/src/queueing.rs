@@ -21,14 +21,12 @@
 //! end points and fails for a generous target on a flat or falling curve; ours
 //! answers the highest rate at which the target holds, whatever the shape.
 
-mod allocate;
 mod chain;
 mod latency;
 mod size;
 #[cfg(test)]
 mod tests;
 
-pub use allocate::{Allocation, Ask, allocate};
 pub use latency::Performance;
 pub use size::{Binding, Sizing, Statistic, Target, Targets};
 

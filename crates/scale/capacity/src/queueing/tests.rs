@@ -254,40 +254,6 @@ fn no_size_overflows() {
 }
 
 #[test]
-fn replicas_are_as_many_as_the_load_needs() {
-    let model = middling(Averaging::Busy);
-    let ask = Ask {
-        rate: 40.0,
-        tokens_per_second: None,
-        targets: Targets {
-            itl: Some(Target::mean(12.0)),
-            ttft: Some(Target::percentile(0.99, 200.0)),
-            throughput: false,
-        },
-        min_replicas: 1,
-        replica_cost: 40.0,
-    };
-    let answer = allocate(&model, &ask).unwrap();
-    let per_replica = answer.sizing.unwrap().there.throughput;
-    assert_eq!(answer.replicas, (40.0 / per_replica).ceil() as u32);
-    assert_eq!(answer.cost, 40.0 * f64::from(answer.replicas));
-    assert!(answer.each.unwrap().itl_ms <= 12.0, "{}", answer.sentence());
-
-    let idle = allocate(&model, &Ask { rate: 0.0, ..ask }).unwrap();
-    assert_eq!(
-        (idle.replicas, idle.sentence()),
-        (1, "no load: the minimum of 1".to_owned())
-    );
-    let tokens = Ask {
-        tokens_per_second: Some(128.0 * 40.0),
-        rate: 0.0,
-        ..ask
-    };
-    assert_eq!(allocate(&model, &tokens).unwrap().replicas, answer.replicas);
-    assert!(allocate(&model, &Ask { rate: f64::NAN, ..ask }).is_err());
-}
-
-#[test]
 fn what_makes_no_sense_is_named() {
     let good = middling(Averaging::Busy).replica;
     type Spoil = fn(&mut Replica);

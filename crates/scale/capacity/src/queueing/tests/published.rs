@@ -134,27 +134,21 @@ fn the_published_allocations_come_out_in_the_published_mode() {
             case.load,
             Averaging::AsPublished,
         );
-        let answer = allocate(
-            &model,
-            &Ask {
-                rate: case.per_minute / 60.0,
-                tokens_per_second: None,
-                targets: Targets {
-                    ttft: Some(Target::mean(case.targets[0])),
-                    itl: Some(Target::mean(case.targets[1])),
-                    throughput: false,
-                },
-                min_replicas: 1,
-                replica_cost: case.cost,
-            },
-        )
-        .unwrap();
+        let sizing = model
+            .size(&Targets {
+                ttft: Some(Target::mean(case.targets[0])),
+                itl: Some(Target::mean(case.targets[1])),
+                throughput: false,
+            })
+            .unwrap();
+        let rate = case.per_minute / 60.0;
+        let needed = (rate / sizing.there.throughput).ceil();
         let (replicas, cost, itl, ttft, rho, most) = case.published;
-        assert_eq!((answer.replicas, answer.cost), (replicas, cost));
-        let each = answer.each.unwrap();
+        assert_eq!((needed as u32, needed * case.cost), (replicas, cost));
+        let each = model.at(rate / needed).unwrap();
         close("ITL", each.itl_ms, itl, 1e-4);
         close("TTFT", each.wait_ms + each.prefill_ms, ttft, 1e-4);
         close("rho", each.rho, rho, 1e-4);
-        close("most", answer.sizing.unwrap().there.throughput * 60.0, most, 1e-4);
+        close("most", sizing.there.throughput * 60.0, most, 1e-4);
     }
 }
