@@ -7,7 +7,9 @@
 pub mod child;
 pub mod kube;
 mod kubectl;
+mod root;
 mod wait;
 
 pub use kubectl::{Kubectl, Outcome, kubectl};
+pub use root::root;
 pub use wait::{wait_for, wait_until};

@@ -135,6 +135,6 @@ mod tests {
 
     #[test]
     fn the_file_in_the_repository_reads() {
-        Accepted::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("accepted.yaml")).unwrap();
+        Accepted::read(&testkit::root().unwrap().join("tests/kube/accepted.yaml")).unwrap();
     }
 }

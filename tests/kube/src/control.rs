@@ -76,7 +76,7 @@ impl Cluster {
             .run()
             .await?
             .success()?;
-        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/autoscaler");
+        let manifests = testkit::root()?.join("deploy/autoscaler");
         let applied = admin(&format!("apply -f {}", manifests.display())).run().await?;
         ensure!(applied.code == 0, "{}{}", applied.stderr, applied.stdout);
 

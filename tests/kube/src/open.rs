@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_file_in_the_repository_names_cases_that_exist() {
-        let mut open = Open::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("open.yaml")).unwrap();
+        let mut open = Open::read(&testkit::root().unwrap().join("tests/kube/open.yaml")).unwrap();
         for case in crate::cases::all() {
             open.judge(case.name, true);
         }

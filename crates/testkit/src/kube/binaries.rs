@@ -1,7 +1,7 @@
 //! Where the control plane's programs are.
 
 use anyhow::{Context as _, Result, bail};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// A folder with etcd, kube-apiserver, kube-controller-manager, kube-scheduler
@@ -16,7 +16,7 @@ impl Binaries {
     /// # Errors
     /// When they are neither there nor can be built.
     pub fn find() -> Result<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/kube/install.sh");
+        let script = crate::root()?.join("tests/kube/install.sh");
         let output = Command::new(&script)
             .output()
             .with_context(|| format!("cannot run {}", script.display()))?;

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const CORES: [&str; 5] = ["flow", "pick", "capacity", "hpa", "engine"];
 
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+fn root() -> PathBuf {
+    testkit::root().unwrap()
 }
 
 /// Dependencies (not those of tests) of each package of the workspace.

@@ -1,11 +1,10 @@
 //! Generated reference: written anew with `TIDEGATE_REGENERATE=1`, compared otherwise.
 
-use std::path::Path;
 use std::process::Command;
 
 /// Compares `text` with the file `path` of the repository, or writes it.
 pub(crate) fn compare(path: &str, text: &str) {
-    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path);
+    let file = testkit::root().unwrap().join(path);
     if std::env::var_os("TIDEGATE_REGENERATE").is_some() {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, text).unwrap();

@@ -12,7 +12,7 @@ use kube_suites::mask::mask;
 use kube_suites::open::{Open, Verdict};
 use kube_suites::story::{Stage, Step, Story};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -99,7 +99,7 @@ fn chosen(case: &Case, filter: Option<&str>) -> bool {
 
 async fn run(arguments: &Arguments, chosen: Vec<Case>) -> Result<ExitCode> {
     let began = Instant::now();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = testkit::root()?.join("tests/kube");
     let mut accepted = Accepted::read(&folder.join("accepted.yaml"))?;
     let mut listed = match arguments.against {
         Against::Embedded => Open::read(&folder.join("open.yaml"))?,

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use publish::{Config, Decided, Decisions, ExternalMetrics, FrontProxy, KeyFiles, Published, Running, Target};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -216,13 +216,13 @@ fn replaced(text: &str, from: &str, to: &str) -> Result<String> {
     Ok(text.replace(from, to))
 }
 
-fn page() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scaling/hpa.md")
+fn page() -> Result<PathBuf> {
+    Ok(testkit::root()?.join("docs/scaling/hpa.md"))
 }
 
 /// The manifest of this kind in the page.
 fn manifest(kind: &str) -> Result<String> {
-    let page = page();
+    let page = page()?;
     let text = std::fs::read_to_string(&page).with_context(|| page.display().to_string())?;
     let wanted = format!("kind: {kind}\n");
     text.split("```yaml\n")
@@ -238,7 +238,7 @@ const METRIC: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/w
 
 /// Where the page says the authority is to be had.
 async fn the_authority_is_where_the_page_finds_it(ground: &Ground) -> Result<String> {
-    let page = std::fs::read_to_string(page())?;
+    let page = std::fs::read_to_string(page()?)?;
     let line = "kubectl -n kube-system get configmap extension-apiserver-authentication \
                 -o jsonpath='{.data.requestheader-client-ca-file}'";
     ensure!(page.contains(line), "the page does not say {line}");
