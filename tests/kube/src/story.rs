@@ -292,6 +292,29 @@ impl Story {
         }
     }
 
+    /// Waits until kubectl can find the resources of this story's own group: it
+    /// reads all groups at once, which know of a new one a little later.
+    ///
+    /// # Errors
+    /// When it cannot within 20 s.
+    pub async fn until_found(&self) -> Result<()> {
+        let group = self.fill("{g}");
+        let kind = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let began = Instant::now();
+        loop {
+            let reply = self.ask("GET", "/apis").header("accept", kind).silent().await?;
+            let mut groups = reply.body["items"].as_array().into_iter().flatten();
+            let found = groups.find(|item| item["metadata"]["name"] == group.as_str());
+            if found.is_some_and(|item| !item["versions"][0]["resources"][0].is_null()) {
+                return Ok(());
+            }
+            if began.elapsed() > COMES_TRUE_WITHIN {
+                bail!("{group} is not among {}", reply.body);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Replaces `{ns}` and `{g}` (an API group of this story alone).
     #[must_use]
     pub fn fill(&self, text: &str) -> String {
