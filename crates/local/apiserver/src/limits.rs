@@ -14,6 +14,11 @@ pub const CONNECTIONS: usize = 4096;
 pub const WATCHES: usize = 2048;
 /// Time to send a whole body.
 pub const BODY_TIME: Duration = Duration::from_secs(30);
+/// Bytes of a body that nobody needs which are read all the same, so that the
+/// connection can be used again (Go's server reads as many).
+pub const UNASKED: usize = 256 * 1024;
+/// Time for them.
+pub const UNASKED_TIME: Duration = Duration::from_secs(1);
 /// Time until a whole head has come, from the connection's start or the last answer
 /// on. Longer than clients keep idle connections, so that they close them first.
 pub const HEAD_TIME: Duration = Duration::from_secs(150);

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, HOST, ORIGIN};
+use http::header::{CACHE_CONTROL, CONNECTION, HOST, ORIGIN};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -216,14 +217,19 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, api: Arc<Api>) {
 async fn respond(api: &Arc<Api>, request: Request<Incoming>) -> Answer {
     const AUDIT: HeaderName = HeaderName::from_static("audit-id");
     api.requests.fetch_add(1, Ordering::Relaxed);
-    let query = Query::parse(request.uri().query().unwrap_or_default());
-    let wanted = Wanted::negotiate(request.headers(), query.get("pretty"));
+    let (head, mut incoming) = request.into_parts();
+    let query = Query::parse(head.uri.query().unwrap_or_default());
+    let wanted = Wanted::negotiate(&head.headers, query.get("pretty"));
     let errors = *wanted.as_ref().unwrap_or(&Wanted::JSON);
-    let mut answer = match route(api, request, query, wanted).await {
+    let mut answer = match route(api, &head, &mut incoming, query, wanted).await {
         Ok(answer) => answer,
         Err(failure) => answer::failed(&failure, errors),
     };
+    let read = drained(&mut incoming).await;
     let headers = answer.headers_mut();
+    if !read {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-cache, private"));
@@ -231,6 +237,20 @@ async fn respond(api: &Arc<Api>, request: Request<Incoming>) -> Answer {
         headers.insert(AUDIT, id);
     }
     answer
+}
+
+/// Reads what nobody asked for of a body. Whether all of it came: a connection
+/// on which some is left cannot be used again, and a client that is not told
+/// so loses its next request on it.
+async fn drained(incoming: &mut Incoming) -> bool {
+    if incoming.is_end_stream() {
+        return true;
+    }
+    if incoming.size_hint().lower() > limits::UNASKED as u64 {
+        return false;
+    }
+    let rest = Limited::new(incoming, limits::UNASKED);
+    matches!(timeout(limits::UNASKED_TIME, rest.collect()).await, Ok(Ok(_)))
 }
 
 /// Without authentication, a web page in the user's browser must not get in: not
@@ -290,14 +310,20 @@ fn not_found_page() -> Answer {
     answer::text(404, "404 page not found\n")
 }
 
-async fn route(api: &Arc<Api>, request: Request<Incoming>, query: Query, wanted: Outcome<Wanted>) -> Outcome<Answer> {
-    guard(request.headers())?;
-    let path = request.uri().path().to_owned();
+async fn route(
+    api: &Arc<Api>,
+    head: &Parts,
+    incoming: &mut Incoming,
+    query: Query,
+    wanted: Outcome<Wanted>,
+) -> Outcome<Answer> {
+    guard(&head.headers)?;
+    let path = head.uri.path().to_owned();
     let (path, query) = modern(path, query);
     let trimmed = path.trim_end_matches('/');
     let parts: Vec<&str> = trimmed.split('/').skip(1).collect();
-    let get = matches!(*request.method(), Method::GET);
-    let headers = request.headers();
+    let get = matches!(head.method, Method::GET);
+    let headers = &head.headers;
     let json = || *wanted.as_ref().unwrap_or(&Wanted::JSON);
     let registry = api.registry();
     let found = match &parts[..] {
@@ -341,12 +367,13 @@ async fn route(api: &Arc<Api>, request: Request<Incoming>, query: Query, wanted:
     let Some(resource) = registry.find(&place.group, &place.version, &place.resource) else {
         return lost(registry.is_custom(&place.group));
     };
-    serve_resource(api, request, query, wanted, place, resource.clone()).await
+    serve_resource(api, head, incoming, query, wanted, place, resource.clone()).await
 }
 
 async fn serve_resource(
     api: &Arc<Api>,
-    request: Request<Incoming>,
+    head: &Parts,
+    incoming: &mut Incoming,
     query: Query,
     wanted: Outcome<Wanted>,
     place: Place,
@@ -364,9 +391,8 @@ async fn serve_resource(
             )));
         }
     }
-    let method = request.method().clone();
     let log = place.sub == "log";
-    let content_type = answer::content_type(request.headers());
+    let content_type = answer::content_type(&head.headers);
     let mut call = Call {
         resource,
         namespace: place.namespace,
@@ -377,11 +403,11 @@ async fn serve_resource(
         content_type,
         body: Bytes::new(),
     };
-    if method != Method::GET {
-        call.body = body(request).await?;
+    if head.method != Method::GET {
+        call.body = body(incoming).await?;
     }
     let deprecated = call.resource.custom.as_ref().and_then(|custom| custom.warning.clone());
-    let answered = dispatch(api, call, &method, &place.sub).await;
+    let answered = dispatch(api, call, &head.method, &place.sub).await;
     let Some(warning) = deprecated else { return answered };
     match answered {
         Ok(mut answer) => {
@@ -392,8 +418,8 @@ async fn serve_resource(
     }
 }
 
-async fn body(request: Request<Incoming>) -> Outcome<Bytes> {
-    let limited = Limited::new(request.into_body(), limits::BODY);
+async fn body(incoming: &mut Incoming) -> Outcome<Bytes> {
+    let limited = Limited::new(incoming, limits::BODY);
     match timeout(limits::BODY_TIME, limited.collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::too_large(limits::BODY)),

@@ -224,6 +224,38 @@ async fn bodies_and_heads_are_bounded() {
     assert_eq!(wire(&running, "GET", "/version", &header, b"").await.code, 431);
 }
 
+/// Two requests on one connection, the first refused by its path before its body is on its way.
+#[tokio::test]
+async fn a_refused_body_does_not_cost_the_next_request() {
+    let running = start().await;
+    let mut stream = tokio::net::TcpStream::connect(running.address).await.unwrap();
+    let head = "POST /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let asked = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let mut first = vec![0; asked.len()];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(first, asked, "{}", String::from_utf8_lossy(&first));
+    let next = "{}GET /version HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    stream.write_all(next.as_bytes()).await.unwrap();
+    let mut both = String::new();
+    stream.read_to_string(&mut both).await.unwrap();
+    assert!(both.starts_with("HTTP/1.1 404 "), "{both}");
+    assert!(both.contains("HTTP/1.1 200 OK"), "{both}");
+}
+
+#[tokio::test]
+async fn who_sends_more_than_is_read_is_told_that_the_connection_ends() {
+    let running = start().await;
+    let mut stream = tokio::net::TcpStream::connect(running.address).await.unwrap();
+    let length = apiserver::limits::UNASKED + 1;
+    let head = format!("POST /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+}
+
 #[tokio::test]
 async fn shutdown_closes_watches_and_frees_the_port() {
     let running = start().await;
