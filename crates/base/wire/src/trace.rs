@@ -151,7 +151,16 @@ struct Line {
 }
 
 fn mooncake(line: &str) -> Result<Request, String> {
-    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let line: Line = serde_json::from_str(line).map_err(|error| {
+        // Within a line, every line is the first.
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let why = error.to_string();
+        format!(
+            "{} (column {})",
+            why.strip_suffix(&place).unwrap_or(&why),
+            error.column()
+        )
+    })?;
     if line.timestamp.is_finite() && line.timestamp >= 0.0 {
         Ok(Request {
             at_s: line.timestamp / 1_000.0,
@@ -206,6 +215,10 @@ mod tests {
                 "line 2: GeneratedTokens is missing",
             ),
             ("{\"timestamp\": 0}".to_owned(), "line 1: missing field `input_length`"),
+            (
+                "{\"timestamp\": 0, \"input_length\": -1, \"output_length\": 1}".to_owned(),
+                "line 1: invalid value: integer `-1`, expected u32 (column 35)",
+            ),
             (
                 "{\"timestamp\": -1, \"input_length\": 1, \"output_length\": 1}".to_owned(),
                 "line 1: timestamp is -1",

@@ -59,8 +59,21 @@ pub enum DayError {
         /// Most customers that are simulated.
         most: usize,
     },
+    /// A span that no recording has.
+    #[error(
+        "the trace spans {days:.0} days, more than {most}: is a time of it in another unit (Mooncake's are milliseconds) \
+         or of another year?"
+    )]
+    TooLong {
+        /// From its first request to its last.
+        days: f64,
+        /// What is read.
+        most: usize,
+    },
 }
 
+/// Days that a trace may span; the longest published one has 121.
+const MOST_DAYS: usize = 200;
 const MOST_CUSTOMERS: usize = 20_000;
 
 /// A shape that no recorded trace need have.
@@ -97,12 +110,19 @@ impl Day {
     /// necessary at the busiest time.
     ///
     /// # Errors
-    /// A trace without work, or one too thin to load so many replicas.
+    /// A trace without work, one too thin to load so many replicas, or one that
+    /// spans more time than any recording.
     pub fn of_trace(name: &str, trace: &[Arrival], peak: u32, seed: u64) -> Result<Self, DayError> {
         let total: f64 = trace.iter().map(|arrival| arrival.work).sum();
         let last = trace.iter().map(|arrival| arrival.at_s).fold(0.0, f64::max);
         if !(total.is_finite() && total > 0.0 && last.is_finite()) {
             return Err(DayError::Empty);
+        }
+        if last > (MOST_DAYS * SECONDS) as f64 {
+            return Err(DayError::TooLong {
+                days: last / SECONDS as f64,
+                most: MOST_DAYS,
+            });
         }
         let period = last as usize + 1;
         let mut second = vec![0.0; period];
@@ -264,4 +284,42 @@ fn diurnal(t: usize) -> f64 {
     let hours = t as f64 / 3600.0 - BUSIEST_HOUR;
     let wave = 0.5 + 0.5 * (std::f64::consts::TAU * hours / 24.0).cos();
     NIGHT + (1.0 - NIGHT) * wave
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(at_s: f64, work: f64) -> Vec<Arrival> {
+        vec![Arrival { at_s: 0.0, work }, Arrival { at_s, work }]
+    }
+
+    #[test]
+    fn what_makes_no_day_says_why() {
+        let cases = [
+            (vec![], "no request that takes any work"),
+            (trace(1.0, 0.0), "no request that takes any work"),
+            (trace(1.0, f64::NAN), "no request that takes any work"),
+            (trace(86_400.0, 1e-6), "customers would be needed to load 40 replicas"),
+            (trace(1e15, 1.0), "Mooncake's are milliseconds"),
+            (trace(f64::INFINITY, 1.0), "no request that takes any work"),
+        ];
+        for (trace, expected) in cases {
+            let error = Day::of_trace("day", &trace, 40, 1).unwrap_err().to_string();
+            assert!(error.contains(expected), "{trace:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_trace_of_weeks_makes_a_day_too() {
+        let hourly: Vec<Arrival> = (0..24 * 14)
+            .map(|hour| Arrival {
+                at_s: f64::from(hour) * 3_600.0,
+                work: 3_600.0,
+            })
+            .collect();
+        let day = Day::of_trace("weeks", &hourly, 4, 1).unwrap();
+        assert_eq!(day.work.len(), SECONDS);
+        assert_eq!(day.need().into_iter().max(), Some(4));
+    }
 }
