@@ -12,7 +12,7 @@ use std::time::Duration;
 #[command(
     name = "tidegate",
     version,
-    about,
+    about = "The control plane of an LLM inference fleet: routes requests, scales model variants, proves its policies.",
     max_term_width = 110,
     arg_required_else_help = true
 )]

@@ -137,15 +137,26 @@ pub(super) fn throughput(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
         let ready = load.stands.iter().flat_map(|stand| &stand.ready_replicas);
         mean(ready.filter_map(|replica| heard(of(replica), policy, now)))
     };
-    let (Some(input), Some(output), Some(_), Some(_)) = (
-        over_all(|replica| &replica.prompt_tokens),
-        over_all(|replica| &replica.generated_tokens),
-        over_all(|replica| &replica.itl_ms),
-        over_all(|replica| &replica.kv_tokens),
-    ) else {
-        let says = "no ready replica tells its KV cache in tokens, the lengths of requests and the time between tokens";
-        return unknown(NAME, says);
-    };
+    let input = over_all(|replica| &replica.prompt_tokens);
+    let output = over_all(|replica| &replica.generated_tokens);
+    let missing: Vec<&str> = [
+        (input.is_none(), "the length of its prompts"),
+        (output.is_none(), "the length of its answers"),
+        (
+            over_all(|replica| &replica.itl_ms).is_none(),
+            "the time between its tokens",
+        ),
+        (
+            over_all(|replica| &replica.kv_tokens).is_none(),
+            "its KV cache in tokens",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(missing, what)| missing.then_some(what))
+    .collect();
+    if !missing.is_empty() {
+        return unknown(NAME, format!("no ready replica tells {}", missing.join(", ")));
+    }
     let variant = |stand: &Stand<'_>| {
         let known = |signal: &Signal<f64>| heard(signal, policy, now);
         let ready = || stand.ready_replicas.iter();
@@ -171,8 +182,8 @@ pub(super) fn throughput(ask: &mut Ask<'_, '_>, view: &ModelView) -> Rule {
         variants: load.stands.iter().map(variant).collect(),
         arrivals: load.arriving,
         waiting: load.covered().then(|| inside + load.queued() as f64),
-        input: Some(input),
-        output: Some(output),
+        input,
+        output,
         hit_rate: over_all(|replica| &replica.prefix_hit_share),
         itl_target_ms: ask.slo.and_then(|slo| slo.itl_ms),
     };
