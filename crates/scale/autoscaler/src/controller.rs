@@ -6,10 +6,11 @@ use crate::handle::Pass;
 use crate::inventory::Counter;
 use crate::ledger::Ledger;
 use crate::replica_sources::ReplicaSources;
+use crate::scales::Scales;
 use crate::survey::pods::PodsRead;
 use crate::survey::targets::TargetsRead;
 use crate::survey::{self, LastGood, Sources, Variant};
-use crate::target::{ScaleError, Scales};
+use crate::target::ScaleError;
 use crate::world::World;
 use crate::writer::Writer;
 use crate::{Actuator, Config, Handle};
@@ -18,6 +19,7 @@ use capacity::{Decision, ModelView, Policy, VariantDecision};
 use collect::Clock;
 use kube::Client;
 use kube::runtime::reflector::ObjectRef;
+use orders::Orders;
 use past::Past;
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -38,13 +40,15 @@ mod hold;
 mod limit;
 mod model;
 mod notable;
+mod orders;
 mod past;
 mod report;
 mod tell;
 mod turns;
 
 /// Least time between two passes, however often it is woken; and at least as
-/// long as the pass took, so that half of a processor is the most it takes.
+/// long as the pass worked, so that half of a processor is the most it takes.
+/// What it waited for others does not count.
 const BREATH: Duration = Duration::from_millis(25);
 
 /// Decides until `stop`.
@@ -64,7 +68,7 @@ pub(crate) async fn run(
     tokio::select! {
         biased;
         () = stop.cancelled() => return,
-        ((), ()) = async { tokio::join!(world.ready(), configs.ready()) } => {}
+        ((), ()) = async { tokio::join!(world.ready(&client), configs.ready()) } => {}
     }
     // Who cannot see must not lead: only now is there anything to stand for.
     let observes = config.actuator == Actuator::Observe;
@@ -80,6 +84,7 @@ pub(crate) async fn run(
     };
     let mut controller = Controller {
         scales: Scales::new(client.clone(), clock),
+        orders: Orders::default(),
         writer: Writer::start(client.clone(), leadership.clone(), clock),
         gpus: Counter::new(client, config.limiter.nodes.clone(), stop.clone()),
         leadership,
@@ -112,10 +117,10 @@ pub(crate) async fn run(
             () = changed.notified() => {}
             () = woken => {}
         }
-        let began = clock.now();
-        controller.pass().await;
-        tokio::time::sleep(BREATH.max(clock.now().since(began))).await;
+        let worked = controller.pass().await;
+        tokio::time::sleep(BREATH.max(worked)).await;
     }
+    controller.orders.finish().await;
     controller.writer.finish().await;
     if let Some(candidate) = candidate {
         candidate.resign().await;
@@ -130,6 +135,7 @@ struct Controller {
     world: World,
     configs: ConfigMaps,
     scales: Scales,
+    orders: Orders,
     replicas: ReplicaSources,
     gpus: Counter,
     handle: Handle,
@@ -155,16 +161,37 @@ enum Acted {
     Done,
     /// It is published; somebody else acts.
     Published,
+    /// Its target has not answered yet.
+    UnderWay,
     /// Somebody else set another number first.
     Overtaken,
     Failed(ScaleError),
 }
 
+/// What came of a pass's decisions.
+#[derive(Debug, Default)]
+struct Carried {
+    /// By the variant's uid.
+    outcomes: BTreeMap<String, Acted>,
+    late: Vec<Late>,
+}
+
+/// A decision whose target answered only after the pass that took it.
+#[derive(Debug)]
+struct Late {
+    /// The variant's uid.
+    variant: String,
+    decided: VariantDecision,
+    /// The decision on the whole model, for people.
+    sentence: String,
+}
+
 impl Controller {
-    async fn pass(&mut self) {
+    /// Decides once on everything; says how long it worked, without waiting.
+    async fn pass(&mut self) -> Duration {
         let instance = self.config.instance.as_deref();
         self.scales
-            .refresh(&survey::unwatched_targets(&self.world, instance))
+            .refresh(&survey::unwatched_targets(&self.world, instance, &self.last_good))
             .await;
         let started = self.clock.now();
         self.configs.refresh();
@@ -195,20 +222,21 @@ impl Controller {
         let gpus = self.limit(&variants, &views, &mut decisions, now);
         let deciding = self.clock.now().since(started).saturating_sub(waited);
 
-        let acted = if self.leadership.leads(self.clock.now()) {
+        let carried = if self.leadership.leads(self.clock.now()) {
             self.act(&variants, &decisions).await
         } else {
-            BTreeMap::new()
+            Carried::default()
         };
         let started = self.clock.now();
         let wall = crate::status::timestamp(self.clock.wall());
-        let pass = self.report(&variants, views, &mut decisions, &acted, now, wall);
+        let pass = self.report(&variants, views, &mut decisions, &carried, now, wall);
         let took = deciding + self.clock.now().since(started);
         self.handle.publish(Pass {
             took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             gpus,
             ..pass
         });
+        took
     }
 
     /// Decides on every model: the one place that asks the core.

@@ -25,6 +25,7 @@ mod metrics_server;
 mod published;
 mod record;
 mod replica_sources;
+mod scales;
 mod selector;
 mod settings;
 mod status;

@@ -4,9 +4,10 @@ use crate::accelerator;
 use crate::configuration::{ConfigMaps, ModelConfig};
 use crate::inventory;
 use crate::ledger::Ledger;
+use crate::scales::Scales;
 use crate::settings::{Invalid, Settings};
 use crate::subject::Subject;
-use crate::target::{Scales, Target, TargetKey};
+use crate::target::{NoTarget, Target, TargetKey};
 use crate::world::World;
 use api::names::{
     ACCELERATOR_LABEL, CONFIG_ENABLED_LABEL, CONTROLLER_INSTANCE_LABEL, EXCLUDE_ANNOTATION, SLOTS_ANNOTATION,
@@ -51,7 +52,9 @@ pub(crate) struct Variant {
     /// Why it is left alone, if it is.
     pub(crate) skipped: Option<String>,
     pub(crate) target_key: Option<TargetKey>,
-    pub(crate) target: Result<Target, String>,
+    pub(crate) target: Result<Target, NoTarget>,
+    /// Why what is known of its target is old, if it is.
+    pub(crate) target_is_old: Option<String>,
     pub(crate) accelerator: Option<String>,
     pub(crate) pods: Vec<Arc<PodFacts>>,
 }
@@ -192,7 +195,7 @@ pub(crate) fn take(
         }
         let mut target = match &target_key {
             Some(key) => from.targets_read.find(world, from.scales, key),
-            None => Err("its specification cannot be read".to_owned()),
+            None => Err(NoTarget::NotFound("its specification cannot be read".to_owned())),
         };
         if let (Ok(target), Some(key)) = (&mut target, &target_key) {
             target.wanted = ledger.correct(key, target.wanted, &target.seen(), now);
@@ -227,6 +230,7 @@ pub(crate) fn take(
             settings,
             invalid,
             config,
+            target_is_old: target_key.as_ref().and_then(|key| old(world, from.scales, key)),
             target_key,
             target,
             accelerator,
@@ -279,16 +283,25 @@ fn price(settings: &mut Settings, accelerator: Option<&str>, configs: &ConfigMap
     }
 }
 
-/// Targets of all variants that are not watched.
-pub(crate) fn unwatched_targets(world: &World, instance: Option<&str>) -> Vec<TargetKey> {
+/// Why what is known of a target is old, if it is.
+fn old(world: &World, scales: &Scales, key: &TargetKey) -> Option<String> {
+    match key.watched() {
+        Some("deployments") => world.old_deployments(),
+        Some(_) => world.old_stateful_sets(),
+        None => scales.old(key),
+    }
+}
+
+/// Targets of all variants that are not watched; of an object that cannot be
+/// used, the one it last had.
+pub(crate) fn unwatched_targets(world: &World, instance: Option<&str>, last_good: &LastGood) -> Vec<TargetKey> {
     let mut keys: Vec<TargetKey> = asking(world)
         .filter(|(_, object)| of_shard(object, instance) && !names_watched_kind(object))
         .filter_map(|(subject, object)| {
-            let settings = subject.read(&object).ok()?;
-            Some(TargetKey::new(
-                &object.namespace().unwrap_or_default(),
-                &settings.target,
-            ))
+            let namespace = object.namespace().unwrap_or_default();
+            let last = || Some(last_good.get(object.metadata.uid.as_deref()?)?.settings.clone());
+            let settings = subject.read(&object).ok().or_else(last)?;
+            Some(TargetKey::new(&namespace, &settings.target))
         })
         .filter(|key| key.watched().is_none())
         .collect();

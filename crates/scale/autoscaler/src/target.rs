@@ -1,24 +1,20 @@
-//! What is scaled: Deployments and StatefulSets from the watch, anything else
-//! with a scale subresource by asking for it.
+//! What is scaled: a Deployment, a StatefulSet, or anything else with a scale
+//! subresource.
 
 use crate::{accelerator, engine, inventory, selector};
 use api::TargetRef;
 use api::names::SLOTS_ANNOTATION;
 use capacity::saturation::engine_args::EngineArgs;
-use collect::Clock;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::Api;
+use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::core::Selector;
-use kube::{Api, Client, discovery};
 use serde_json::json;
-use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
-use units::Instant;
 
 /// A target as it is now.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +36,17 @@ pub(crate) struct Target {
     pub(crate) gpus: Option<u64>,
     /// What its template tells a vLLM server.
     pub(crate) engine: Option<EngineArgs>,
+}
+
+/// Why there is no target to decide for.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(crate) enum NoTarget {
+    /// It is not there, or is nothing that can be scaled.
+    #[error("{0}")]
+    NotFound(String),
+    /// Whether it is there is not known.
+    #[error("{0}")]
+    NotSeen(String),
 }
 
 /// An object at one moment: uid and generation.
@@ -107,7 +114,7 @@ impl TargetKey {
         format!("{} {}/{}", self.kind, self.namespace, self.name)
     }
 
-    fn kind_of(&self) -> GroupVersionKind {
+    pub(crate) fn kind_of(&self) -> GroupVersionKind {
         let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
         GroupVersionKind::gvk(group, version, &self.kind)
     }
@@ -173,7 +180,11 @@ fn of_workload(
     })
 }
 
-fn of_scale(scale: &Scale) -> Result<Target, String> {
+/// Reads a scale subresource.
+///
+/// # Errors
+/// A sentence, when it names no selector that can be used.
+pub(crate) fn of_scale(scale: &Scale) -> Result<Target, String> {
     let selector = scale
         .status
         .as_ref()
@@ -231,113 +242,8 @@ pub(crate) enum Scaled {
     Overtaken(u32),
 }
 
-const DEADLINE: Duration = Duration::from_secs(3);
-/// A scale subresource that is not watched is asked for this often.
-const ASK_EVERY: Duration = Duration::from_secs(1);
-/// A kind that could not be found is looked for again after this.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
-
-/// Reads and sets scale subresources, and remembers kinds.
-pub(crate) struct Scales {
-    client: Client,
-    clock: Clock,
-    kinds: BTreeMap<GroupKey, (Instant, Result<ApiResource, String>)>,
-    asked: BTreeMap<TargetKey, (Instant, Result<Target, String>)>,
-}
-
-type GroupKey = (String, String);
-
-impl fmt::Debug for Scales {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scales")
-            .field("kinds", &self.kinds)
-            .field("asked", &self.asked)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Scales {
-    pub(crate) fn new(client: Client, clock: Clock) -> Self {
-        Self {
-            client,
-            clock,
-            kinds: BTreeMap::new(),
-            asked: BTreeMap::new(),
-        }
-    }
-
-    /// Reads the targets that are not watched, and forgets all others.
-    pub(crate) async fn refresh(&mut self, wanted: &[TargetKey]) {
-        self.asked.retain(|key, _| wanted.contains(key));
-        let now = self.clock.now();
-        for key in wanted {
-            if self.asked.get(key).is_some_and(|(at, _)| now.since(*at) < ASK_EVERY) {
-                continue;
-            }
-            let read = match self.api(key).await {
-                Ok(api) => match tokio::time::timeout(DEADLINE, api.get_scale(&key.name)).await {
-                    Ok(Ok(scale)) => of_scale(&scale).map_err(|why| format!("{}: {why}", key.for_people())),
-                    Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(format!(
-                        "{} does not exist, or has no scale subresource",
-                        key.for_people()
-                    )),
-                    Ok(Err(error)) => Err(format!("{}: {error}", key.for_people())),
-                    Err(_) => Err(format!("{}: no answer within {DEADLINE:?}", key.for_people())),
-                },
-                Err(why) => Err(why),
-            };
-            self.asked.insert(key.clone(), (now, read));
-        }
-    }
-
-    /// A target read by [`Scales::refresh`].
-    pub(crate) fn get(&self, key: &TargetKey) -> Result<Target, String> {
-        let unread = || Err(format!("{} has not been read yet", key.for_people()));
-        self.asked.get(key).map_or_else(unread, |(_, read)| read.clone())
-    }
-
-    /// What can set replicas of `key`.
-    pub(crate) async fn api(&mut self, key: &TargetKey) -> Result<Api<DynamicObject>, String> {
-        let id = (key.api_version.clone(), key.kind.clone());
-        let now = self.clock.now();
-        let known = self
-            .kinds
-            .get(&id)
-            .filter(|(at, found)| found.is_ok() || now.since(*at) < LOOK_AGAIN);
-        let resource = match known {
-            Some((_, found)) => found.clone(),
-            None => {
-                let found = self.find(key).await;
-                self.kinds.insert(id, (now, found.clone()));
-                found
-            }
-        }?;
-        Ok(Api::namespaced_with(self.client.clone(), &key.namespace, &resource))
-    }
-
-    async fn find(&self, key: &TargetKey) -> Result<ApiResource, String> {
-        let gvk = key.kind_of();
-        if let Some(plural) = key.watched() {
-            return Ok(ApiResource::from_gvk_with_plural(&gvk, plural));
-        }
-        match tokio::time::timeout(DEADLINE, discovery::pinned_kind(&self.client, &gvk)).await {
-            Ok(Ok((resource, _))) => Ok(resource),
-            Ok(Err(error)) => Err(format!(
-                "kind {} of {} is not served: {error}",
-                key.kind, key.api_version
-            )),
-            Err(_) => Err(format!(
-                "kind {} of {}: no answer within {DEADLINE:?}",
-                key.kind, key.api_version
-            )),
-        }
-    }
-
-    /// Forgets what was read of `key`, so that it is read anew.
-    pub(crate) fn forget(&mut self, key: &TargetKey) {
-        self.asked.remove(key);
-    }
-}
+/// An answer that is later than this is none.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Sets replicas from `from` to `to`, and only if `from` is still what is asked
 /// for, on the object that was decided on, and while this process `may`: it was

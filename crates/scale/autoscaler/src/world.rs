@@ -1,6 +1,7 @@
 //! What is watched: local copies of the objects a decision needs.
 
 use crate::subject::Subject;
+use crate::target::TargetKey;
 use api::InferencePool;
 use api::names::SLOTS_ANNOTATION;
 use futures::StreamExt;
@@ -33,6 +34,7 @@ pub(crate) struct World {
     pub(crate) deployments: Store<Deployment>,
     pub(crate) deployments_watch: Health,
     pub(crate) stateful_sets: Store<StatefulSet>,
+    pub(crate) stateful_sets_watch: Health,
     pub(crate) pods: Store<Pod>,
     pub(crate) pods_watch: Health,
     /// Whether `pods` are those of all namespaces.
@@ -115,6 +117,11 @@ impl Watched {
     }
 }
 
+/// Time for what decisions need to be listed.
+const NEEDED_WITHIN: Duration = Duration::from_secs(10);
+/// Time for what they are better with.
+const WISHED_FOR_WITHIN: Duration = Duration::from_secs(1);
+
 /// Longest error that is repeated, in characters.
 const LONGEST_ERROR: usize = 240;
 
@@ -146,23 +153,15 @@ impl World {
                 None => Api::all_with(client.clone(), &resource),
             }
         };
-        let va = Subject::VariantAutoscaling;
-        let mut subjects = vec![(
-            va,
-            keep(
-                untyped(va),
-                watcher::Config::default(),
-                va.resource(),
-                Some(changed.clone()),
-                stop,
-            ),
-        )];
-        for subject in [Subject::HorizontalPodAutoscaler, Subject::ScaledObject] {
-            subjects.push((
-                subject,
-                keep_if_served(client, subject, untyped(subject), changed, stop),
-            ));
-        }
+        let subjects = [
+            Subject::VariantAutoscaling,
+            Subject::HorizontalPodAutoscaler,
+            Subject::ScaledObject,
+        ];
+        let subjects = subjects.map(|subject| {
+            let store = keep_if_served(client, subject, untyped(subject), changed, stop);
+            (subject, store)
+        });
         let all = watcher::Config::default;
         let namespaces = match namespace {
             // Who looks after one namespace was told to: its annotations do not count.
@@ -170,13 +169,14 @@ impl World {
             None => keep(Api::<Namespace>::all(client.clone()), all(), (), None, stop),
         };
         let (pods_watch, nodes_watch) = (Health::default(), Health::default());
-        let deployments_watch = Health::default();
+        let (deployments_watch, stateful_sets_watch) = (Health::default(), Health::default());
         let nodes = Api::<Node>::all(client.clone());
         Self {
-            subjects,
+            subjects: subjects.to_vec(),
             deployments: keep_slim(scoped(client, namespace), &deployments_watch, slim, stop),
             deployments_watch,
-            stateful_sets: keep(scoped(client, namespace), all(), (), None, stop),
+            stateful_sets: keep_slim(scoped(client, namespace), &stateful_sets_watch, slim, stop),
+            stateful_sets_watch,
             pods: keep_slim(scoped(client, namespace), &pods_watch, slim_pod, stop),
             pods_watch,
             all_pods: namespace.is_none(),
@@ -192,30 +192,67 @@ impl World {
         self.deployments_watch.look().out_of_date("Deployments", Instant::now())
     }
 
+    /// Why what is known of StatefulSets is old, if it is.
+    pub(crate) fn old_stateful_sets(&self) -> Option<String> {
+        let watched = self.stateful_sets_watch.look();
+        watched.out_of_date("StatefulSets", Instant::now())
+    }
+
+    /// Why nothing can be said of a target of a watched kind: it, or the Pods
+    /// it may have, were never listed.
+    pub(crate) fn blind_to(&self, key: &TargetKey) -> Option<String> {
+        let never = |plural: &str, health: &Health| {
+            let watched = health.look();
+            let why = if watched.error.is_empty() {
+                "no answer yet"
+            } else {
+                &watched.error
+            };
+            (!watched.listed).then(|| {
+                let named = key.for_people();
+                format!("{plural} could not be listed, so that nothing is known of {named}: {why}")
+            })
+        };
+        let of_kind = match key.watched() {
+            Some("deployments") => never("Deployments", &self.deployments_watch),
+            Some(_) => never("StatefulSets", &self.stateful_sets_watch),
+            None => None,
+        };
+        of_kind.or_else(|| never("Pods", &self.pods_watch))
+    }
+
     /// Why what is known of Pods is old, if it is.
     pub(crate) fn old_pods(&self) -> Option<String> {
         self.pods_watch.look().out_of_date("Pods", Instant::now())
     }
 
-    /// Waits until the objects without which every decision would be wrong are
-    /// there. The others may never come (no such kind, no right to read them),
-    /// and decisions do without.
-    pub(crate) async fn ready(&self) {
+    /// Waits until the objects without which decisions would be wrong are
+    /// there. Some may never come (no such kind, no right to read them): then
+    /// what can be said is said without them, and why no more can.
+    pub(crate) async fn ready(&self, client: &Client) {
         let needed = async {
-            if let Some((_, variants)) = self.subjects.first() {
-                let _ = variants.wait_until_ready().await;
+            for (subject, store) in &self.subjects {
+                if *subject == Subject::VariantAutoscaling && serves(client, *subject).await {
+                    let _ = store.wait_until_ready().await;
+                }
             }
             let _ = self.deployments.wait_until_ready().await;
             let _ = self.pods.wait_until_ready().await;
+            if self.all_pods {
+                let _ = self.namespaces.wait_until_ready().await;
+            }
         };
-        needed.await;
+        if tokio::time::timeout(NEEDED_WITHIN, needed).await.is_err() {
+            tracing::warn!(
+                "not everything could be listed; beginning without it (the conditions of variants say what)"
+            );
+        }
         let wished_for = async {
             let _ = self.stateful_sets.wait_until_ready().await;
             let _ = self.pools.wait_until_ready().await;
             let _ = self.nodes.wait_until_ready().await;
-            let _ = self.namespaces.wait_until_ready().await;
         };
-        let _ = tokio::time::timeout(Duration::from_secs(1), wished_for).await;
+        let _ = tokio::time::timeout(WISHED_FOR_WITHIN, wished_for).await;
     }
 }
 
@@ -325,8 +362,25 @@ struct How<K> {
     slim: fn(&mut K),
 }
 
-/// A kind that is not served is looked for again after this.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+impl Subject {
+    /// A kind that is not served is looked for again after this: ours is about
+    /// to be installed, others mostly never are.
+    const fn look_again(self) -> Duration {
+        match self {
+            Self::VariantAutoscaling => Duration::from_secs(2),
+            Self::HorizontalPodAutoscaler | Self::ScaledObject => Duration::from_secs(30),
+        }
+    }
+}
+
+/// Whether the API has a kind. One that does not answer is taken to.
+async fn serves(client: &Client, subject: Subject) -> bool {
+    match discovery::pinned_kind(client, &subject.gvk()).await {
+        Err(kube::Error::Api(status)) => status.code != 404,
+        Err(kube::Error::Discovery(_)) => false,
+        _ => true,
+    }
+}
 
 /// Keeps a local copy, once the API serves the kind: many clusters never do.
 fn keep_if_served(
@@ -346,7 +400,7 @@ fn keep_if_served(
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = tokio::time::sleep(subject.look_again()) => {}
             }
         }
         let watched = How {

@@ -1,48 +1,67 @@
 //! Carries decisions out.
 
-use super::{Acted, Controller, ModelKey, with_decisions};
+use super::orders::Order;
+use super::{Acted, Carried, Controller, Late, ModelKey, decision_of, with_decisions};
 use crate::Actuator;
 use crate::subject::Subject;
 use crate::survey::Variant;
-use crate::target::{self, ScaleError, Scaled, Seen, Target, TargetKey};
+use crate::target::{ScaleError, Scaled, Target};
 use capacity::{Decision, VariantDecision};
 use std::collections::BTreeMap;
 
 impl Controller {
-    /// Carries decisions out, all at once; says what came of each variant's.
-    pub(super) async fn act(
-        &mut self,
-        variants: &[Variant],
-        decisions: &BTreeMap<ModelKey, Decision>,
-    ) -> BTreeMap<String, Acted> {
-        let mut acted = BTreeMap::new();
-        let mut orders = Vec::new();
+    /// Carries decisions out, all at once; says what came of each variant's,
+    /// and what came only now of orders of earlier passes.
+    pub(super) async fn act(&mut self, variants: &[Variant], decisions: &BTreeMap<ModelKey, Decision>) -> Carried {
+        let mut carried = Carried::default();
+        let acted = &mut carried.outcomes;
+        for ended in self.orders.ended() {
+            let order = ended.order;
+            acted.insert(order.variant.clone(), self.settle(&order, ended.result));
+            carried.late.push(Late {
+                variant: order.variant,
+                decided: order.decided,
+                sentence: order.sentence,
+            });
+        }
+        let mut ordered = false;
         for (variant, decided) in with_decisions(variants, decisions) {
+            // Who was just answered is decided on anew in the next pass, knowing the answer.
+            if acted.contains_key(&variant.uid) {
+                continue;
+            }
             let id = variant.uid.clone();
             match (self.way(variant, decided), &variant.target_key) {
+                (Actuator::Direct, Some(key)) if self.orders.under_way(key) => {
+                    drop(acted.insert(id, Acted::UnderWay));
+                }
                 _ if decided.from == decided.to => drop(acted.insert(id, Acted::Done)),
                 (Actuator::Gauge | Actuator::Hpa, _) => drop(acted.insert(id, Acted::Published)),
-                (Actuator::Direct, Some(key)) => match self.scales.api(key).await {
+                (Actuator::Direct, Some(key)) => match self.scales.api(key) {
                     Ok(api) => {
-                        let seen = variant.target.as_ref().map(Target::seen).unwrap_or_default();
-                        orders.push((id, key.clone(), api, decided.from, decided.to, seen));
+                        let order = Order {
+                            variant: id.clone(),
+                            key: key.clone(),
+                            seen: variant.target.as_ref().map(Target::seen).unwrap_or_default(),
+                            decided: decided.clone(),
+                            sentence: sentence_of(variant, decisions),
+                        };
+                        self.orders.begin(order, api, self.leadership.clone(), self.clock);
+                        acted.insert(id, Acted::UnderWay);
+                        ordered = true;
                     }
                     Err(why) => drop(acted.insert(id, Acted::Failed(ScaleError::Kind(why)))),
                 },
                 (Actuator::Direct, None) | (Actuator::Observe, _) => {}
             }
         }
-        let (leadership, clock) = (self.leadership.clone(), self.clock);
-        let may = &|| leadership.leads(clock.now());
-        let orders = orders.into_iter().map(|(id, key, api, from, to, seen)| async move {
-            let result = target::set_replicas(&api, &key.name, seen.0.as_deref(), from, to, may).await;
-            (id, key, to, seen, result)
-        });
-        for (id, key, to, seen, result) in futures::future::join_all(orders).await {
-            let outcome = self.settle(key, to, seen, result);
-            acted.insert(id, outcome);
+        if ordered {
+            for ended in self.orders.soon().await {
+                let outcome = self.settle(&ended.order, ended.result);
+                acted.insert(ended.order.variant, outcome);
+            }
         }
-        acted
+        carried
     }
 
     /// How a decision on this variant is carried out. A managed HPA or
@@ -61,26 +80,27 @@ impl Controller {
         }
     }
 
-    fn settle(&mut self, key: TargetKey, to: u32, seen: Seen, result: Result<Scaled, ScaleError>) -> Acted {
+    fn settle(&mut self, order: &Order, result: Result<Scaled, ScaleError>) -> Acted {
         let now = self.clock.now();
         self.ledger.prune(now);
-        if key.watched().is_none() {
-            self.scales.forget(&key);
+        let (key, to) = (&order.key, order.decided.to);
+        let (wanted, outcome) = match result {
+            Ok(Scaled::Done) => (to, Acted::Done),
+            Ok(Scaled::Overtaken(wanted)) => (wanted, Acted::Overtaken),
+            Err(error) => return Acted::Failed(error),
+        };
+        if key.watched().is_some() {
+            self.ledger.note(key.clone(), wanted, order.seen.clone(), now);
+        } else {
+            self.scales.set(key, wanted);
         }
-        match result {
-            Ok(Scaled::Done) => {
-                if key.watched().is_some() {
-                    self.ledger.note(key, to, seen, now);
-                }
-                Acted::Done
-            }
-            Ok(Scaled::Overtaken(wanted)) => {
-                if key.watched().is_some() {
-                    self.ledger.note(key, wanted, seen, now);
-                }
-                Acted::Overtaken
-            }
-            Err(error) => Acted::Failed(error),
-        }
+        outcome
     }
+}
+
+/// What a decision on a whole model says.
+fn sentence_of(variant: &Variant, decisions: &BTreeMap<ModelKey, Decision>) -> String {
+    decision_of(variant, decisions)
+        .map(|(_, decision, _)| decision.sentence.clone())
+        .unwrap_or_default()
 }

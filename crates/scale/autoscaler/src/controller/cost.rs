@@ -161,6 +161,7 @@ fn world(variants: usize) -> World {
         pools: copy((), (0..variants / 2).map(pool)),
         nodes: copy::<Node>((), (0..variants).map(node)),
         deployments_watch: listed.clone(),
+        stateful_sets_watch: listed.clone(),
         nodes_watch: listed,
         namespaces: copy((), std::iter::empty()),
     }
@@ -194,6 +195,7 @@ fn controller(variants: usize) -> Controller {
         world: world(variants),
         configs: ConfigMaps::watch(&client, None, &config.policy, None, &changed, &stop),
         scales: Scales::new(client.clone(), clock),
+        orders: Orders::default(),
         replicas: ReplicaSources::start(wanted, clock, &stop).unwrap(),
         gpus: Counter::new(client.clone(), NodeSelector::default(), stop),
         handle: Handle::new(),
@@ -248,7 +250,7 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
         at = now;
     };
     let now = Instant::from_secs(second);
-    let _ = survey::unwatched_targets(&controller.world, None);
+    let _ = survey::unwatched_targets(&controller.world, None, &controller.last_good);
     controller.configs.refresh();
     let mut sources = Sources {
         world: &controller.world,
@@ -283,7 +285,17 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
         .map(|(variant, _)| (variant.uid.clone(), Acted::Done))
         .collect();
     lap("(acting)");
-    let pass = controller.report(&variants, views, &mut decisions, &acted, now, jiff::Timestamp::now());
+    let pass = controller.report(
+        &variants,
+        views,
+        &mut decisions,
+        &Carried {
+            outcomes: acted,
+            late: Vec::new(),
+        },
+        now,
+        jiff::Timestamp::now(),
+    );
     lap("report");
     controller.handle.publish(Pass { gpus, ..pass });
     lap("publish");

@@ -3,6 +3,7 @@
 use super::Acted;
 use crate::status::{self, Finding, Findings};
 use crate::survey::Variant;
+use crate::target::NoTarget;
 use api::reasons;
 use capacity::{MetricsWord, Reason, VariantDecision};
 use collect::Availability;
@@ -13,7 +14,6 @@ const CANNOT_WATCH: &str = "CannotWatch";
 /// What is known is not all there is: why it is old, where it is.
 #[derive(Debug, Default)]
 pub(super) struct Old {
-    pub(super) targets: Option<String>,
     pub(super) pods: Option<String>,
 }
 
@@ -32,16 +32,22 @@ pub(super) fn findings(
 ) -> Findings {
     let target = variant.target.as_ref();
     let resolved = match (&target, &variant.target_key) {
-        (Ok(_), Some(key)) if key.watched() == Some("deployments") && old.targets.is_some() => {
-            let why = old.targets.as_deref().unwrap_or_default();
-            let says = format!("{} existed; {why}", key.for_people());
-            Finding::unknown(reasons::TARGET_RESOLVED, CANNOT_WATCH, says)
+        (Ok(_), Some(key)) => match &variant.target_is_old {
+            Some(why) => {
+                let says = format!("{} existed; {why}", key.for_people());
+                Finding::unknown(reasons::TARGET_RESOLVED, CANNOT_WATCH, says)
+            }
+            None => {
+                let found = format!("{} exists", key.for_people());
+                Finding::new(reasons::TARGET_RESOLVED, true, reasons::TARGET_FOUND, found)
+            }
+        },
+        (Err(NoTarget::NotSeen(why)), Some(_)) => {
+            Finding::unknown(reasons::TARGET_RESOLVED, CANNOT_WATCH, why.as_str())
         }
-        (Ok(_), Some(key)) => {
-            let found = format!("{} exists", key.for_people());
-            Finding::new(reasons::TARGET_RESOLVED, true, reasons::TARGET_FOUND, found)
+        (Err(NoTarget::NotFound(why)), Some(_)) => {
+            Finding::new(reasons::TARGET_RESOLVED, false, reasons::TARGET_NOT_FOUND, why.as_str())
         }
-        (Err(why), Some(_)) => Finding::new(reasons::TARGET_RESOLVED, false, reasons::TARGET_NOT_FOUND, why.as_str()),
         (_, None) => Finding::unknown(
             reasons::TARGET_RESOLVED,
             reasons::INVALID_CONFIGURATION,
@@ -68,7 +74,10 @@ pub(super) fn findings(
             conditions.push(with_new(metrics(decided, trouble, old), new));
             conditions.push(optimization(decided, outcome));
         }
-        (None, None, None, Err(why)) => conditions.extend(status::undecided(reasons::TARGET_NOT_FOUND, why)),
+        (None, None, None, Err(NoTarget::NotFound(why))) => {
+            conditions.extend(status::undecided(reasons::TARGET_NOT_FOUND, why));
+        }
+        (None, None, None, Err(NoTarget::NotSeen(why))) => conditions.extend(status::undecided(CANNOT_WATCH, why)),
         (None, None, None, Ok(_)) => {
             conditions.extend(status::undecided(
                 reasons::METRICS_UNAVAILABLE,

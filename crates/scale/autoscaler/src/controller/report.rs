@@ -2,7 +2,7 @@
 
 use super::findings::{Old, findings};
 use super::tell::Moment;
-use super::{Acted, Controller, ModelKey, decision_of};
+use super::{Acted, Carried, Controller, ModelKey, decision_of};
 use crate::handle::{Pass, Scaling};
 use crate::inventory::InventoryRecord;
 use crate::record::{DecisionRecord, ExplanationRecord, Inputs};
@@ -26,7 +26,7 @@ impl Controller {
         variants: &[Variant],
         views: BTreeMap<ModelKey, ModelView>,
         decisions: &mut BTreeMap<ModelKey, Decision>,
-        acted: &BTreeMap<String, Acted>,
+        carried: &Carried,
         now: Instant,
         wall: Timestamp,
     ) -> Pass {
@@ -57,7 +57,6 @@ impl Controller {
         }
         let at = Moment { now, wall };
         let old = Old {
-            targets: self.world.old_deployments(),
             pods: self.world.old_pods(),
         };
         let mut told: BTreeSet<&ModelKey> = BTreeSet::new();
@@ -66,7 +65,7 @@ impl Controller {
         for variant in variants {
             let found = decision_of(variant, decisions);
             let decided = found.map(|(_, _, decided)| decided);
-            let outcome = acted.get(&variant.uid);
+            let outcome = carried.outcomes.get(&variant.uid);
             let heard = key_of(variant).and_then(|model| self.replicas.heard(variant, model));
             let trouble = heard.and_then(Heard::trouble);
             let view = found.and_then(|(key, ..)| views.get(key)).map(Arc::as_ref);
@@ -87,6 +86,15 @@ impl Controller {
             let key = found.map(|(key, ..)| key);
             let explanation = key.and_then(|key| explanations.get(key)).cloned();
             shown.push(self.show(variant, decided, &findings, view, explanation, now));
+        }
+        for late in carried.late.iter().filter(|_| leads) {
+            let Some(variant) = variants.iter().find(|variant| variant.uid == late.variant) else {
+                continue;
+            };
+            let outcome = carried.outcomes.get(&late.variant);
+            if self.teller.late(variant, late, outcome, at) {
+                scalings.extend(scaling_of(variant, &late.decided, outcome));
+            }
         }
         for event in self.teller.take() {
             self.writer.event(event);

@@ -1,8 +1,8 @@
 //! What people hear of: Events of decisions and of conditions that turned.
 
-use super::Acted;
 use super::notable::Notable;
 use super::turns::Turns;
+use super::{Acted, Late};
 use crate::events::{self, Budget, Kind};
 use crate::status::Findings;
 use crate::survey::Variant;
@@ -53,9 +53,36 @@ impl Teller {
         outcome: Option<&Acted>,
         at: Moment,
     ) -> bool {
-        if !self.notable.is_new(&variant.uid, decided, at.now) {
+        // What comes of it is told when that is known.
+        if matches!(outcome, Some(Acted::UnderWay)) || !self.notable.is_new(&variant.uid, decided, at.now) {
             return false;
         }
+        let sentence = if decided.from == decided.to {
+            &decided.sentence
+        } else {
+            &decision.sentence
+        };
+        self.carried_out(variant, decided, sentence, outcome, at);
+        true
+    }
+
+    /// Makes an Event of a decision that was carried out only after its pass.
+    pub(super) fn late(&mut self, variant: &Variant, late: &Late, outcome: Option<&Acted>, at: Moment) -> bool {
+        let new = self.notable.is_new(&variant.uid, &late.decided, at.now);
+        if new {
+            self.carried_out(variant, &late.decided, &late.sentence, outcome, at);
+        }
+        new
+    }
+
+    fn carried_out(
+        &mut self,
+        variant: &Variant,
+        decided: &VariantDecision,
+        sentence: &str,
+        outcome: Option<&Acted>,
+        at: Moment,
+    ) {
         let (kind, reason) = match outcome {
             Some(Acted::Failed(_)) => (Kind::Warning, "ScaleFailed"),
             Some(Acted::Overtaken) => (Kind::Normal, "ScaleOvertaken"),
@@ -67,18 +94,12 @@ impl Teller {
                 _ => (Kind::Warning, decided.reason.as_str()),
             },
         };
-        let sentence = if decided.from == decided.to {
-            &decided.sentence
-        } else {
-            &decision.sentence
-        };
         let message = match outcome {
             Some(Acted::Failed(error)) => format!("{sentence}; but its target could not be set: {error}"),
             Some(Acted::Overtaken) => format!("{sentence}; but somebody else set another number first"),
-            _ => sentence.clone(),
+            _ => sentence.to_owned(),
         };
         self.emit(variant, kind, reason, &message, at);
-        true
     }
 
     /// Makes Events of conditions that turned, and of those that were bad from

@@ -1,6 +1,7 @@
 //! Targets: each version of a watched one read once.
 
-use crate::target::{self, Scales, Target, TargetKey};
+use crate::scales::Scales;
+use crate::target::{self, NoTarget, Target, TargetKey};
 use crate::world::World;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::runtime::reflector::ObjectRef;
@@ -52,8 +53,11 @@ impl TargetsRead {
     /// A target as it is now.
     ///
     /// # Errors
-    /// That it does not exist or cannot be used, as a sentence.
-    pub(super) fn find(&mut self, world: &World, scales: &Scales, key: &TargetKey) -> Result<Target, String> {
+    /// That it does not exist, cannot be used, or was never seen.
+    pub(super) fn find(&mut self, world: &World, scales: &Scales, key: &TargetKey) -> Result<Target, NoTarget> {
+        if let Some(why) = world.blind_to(key) {
+            return Err(NoTarget::NotSeen(why));
+        }
         let workload = match key.watched() {
             None => return scales.get(key),
             Some("deployments") => {
@@ -66,7 +70,7 @@ impl TargetsRead {
             }
         };
         let Some(workload) = workload else {
-            return Err(format!("{} does not exist", key.for_people()));
+            return Err(NoTarget::NotFound(format!("{} does not exist", key.for_people())));
         };
         let place = workload.place();
         let (_, read) = self.now.entry(place).or_insert_with(|| {
@@ -75,6 +79,7 @@ impl TargetsRead {
                 (workload, read)
             })
         });
-        read.clone().map_err(|why| format!("{}: {why}", key.for_people()))
+        let named = |why| NoTarget::NotFound(format!("{}: {why}", key.for_people()));
+        read.clone().map_err(named)
     }
 }

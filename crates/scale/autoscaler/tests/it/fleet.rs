@@ -6,6 +6,7 @@
     reason = "what a test sets up must work, or the test ends there"
 )]
 
+use crate::gate::Gate;
 use autoscaler::{Config, Running};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
@@ -31,7 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Ends with the test.
 pub(crate) struct Fleet {
     client: Client,
-    _api: apiserver::Running,
+    api: apiserver::Running,
     stop: CancellationToken,
     _stops: DropGuard,
 }
@@ -69,6 +70,29 @@ fn read<T: DeserializeOwned>(value: Value) -> T {
 
 impl Fleet {
     pub(crate) async fn start() -> Self {
+        let fleet = Self::without_kinds().await;
+        fleet.install_kinds().await;
+        fleet
+    }
+
+    /// Brings the kinds that Tidegate defines.
+    pub(crate) async fn install_kinds(&self) {
+        let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        for crd in api::crds() {
+            crds.create(&PostParams::default(), &crd).await.unwrap();
+        }
+        let served = async || self.variants().list(&ListParams::default()).await.is_ok();
+        self.until("the kind", served).await;
+    }
+
+    /// Brings another kind, whose objects can be scaled.
+    pub(crate) async fn install_kind(&self, crd: Value) {
+        let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        crds.create(&PostParams::default(), &read(crd)).await.unwrap();
+    }
+
+    /// One whose API knows only what every cluster knows.
+    pub(crate) async fn without_kinds() -> Self {
         let options = apiserver::Options {
             listen: ([127, 0, 0, 1], 0).into(),
             data_dir: None,
@@ -76,23 +100,18 @@ impl Fleet {
         let api = apiserver::serve(options).await.unwrap();
         let uri = format!("http://{}", api.address).parse().unwrap();
         let client = Client::try_from(kube::Config::new(uri)).unwrap();
-        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-        for crd in api::crds() {
-            crds.create(&PostParams::default(), &crd).await.unwrap();
-        }
         let stop = CancellationToken::new();
-        let fleet = Self {
+        Self {
             client,
-            _api: api,
+            api,
             _stops: stop.clone().drop_guard(),
             stop,
-        };
-        fleet
-            .until("the kind", async || {
-                fleet.variants().list(&ListParams::default()).await.is_ok()
-            })
-            .await;
-        fleet
+        }
+    }
+
+    /// A way to its API that can be barred.
+    pub(crate) fn gate(&self) -> Gate {
+        Gate::to(self.api.address)
     }
 
     pub(crate) async fn autoscaler(&self, config: Config) -> Running {
@@ -101,11 +120,20 @@ impl Fleet {
 
     /// One that ends when told to.
     pub(crate) async fn autoscaler_until(&self, config: Config, stop: CancellationToken) -> Running {
+        self.autoscaler_by(self.client.clone(), config, stop).await
+    }
+
+    /// One that reaches the API through a gate.
+    pub(crate) async fn autoscaler_through(&self, gate: &Gate, config: Config) -> Running {
+        self.autoscaler_by(gate.client(), config, self.stop.child_token()).await
+    }
+
+    async fn autoscaler_by(&self, client: Client, config: Config, stop: CancellationToken) -> Running {
         let config = Config {
             namespace: Some(NAMESPACE.to_owned()),
             ..config
         };
-        autoscaler::start(self.client.clone(), config, stop).await.unwrap()
+        autoscaler::start(client, config, stop).await.unwrap()
     }
 
     fn variants(&self) -> Api<DynamicObject> {
@@ -157,6 +185,14 @@ impl Fleet {
                     .unwrap(),
             ),
         }
+    }
+
+    /// Creates an object of a kind that may only be about to be served.
+    pub(crate) async fn until_applied(&self, object: Value) {
+        let api = self.untyped(&object);
+        let object: DynamicObject = read(object);
+        let created = async || api.create(&PostParams::default(), &object).await.is_ok();
+        self.until("the object", created).await;
     }
 
     /// Creates a Node, or a Pod in the namespace it names.
@@ -294,11 +330,9 @@ impl Fleet {
             }
         };
         if tokio::time::timeout(DEADLINE, wait).await.is_err() {
-            let listed = self.variants().list(&ListParams::default()).await.unwrap();
-            panic!(
-                "waited in vain for {what}: {}",
-                serde_json::to_string_pretty(&listed.items).unwrap()
-            );
+            let listed = self.variants().list(&ListParams::default()).await;
+            let variants = listed.map(|listed| serde_json::to_string_pretty(&listed.items).unwrap());
+            panic!("waited in vain for {what}: {}", variants.unwrap_or_default());
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The autoscaler over a real API: the embedded one, fake Pods, fake metrics.
 
+mod apart;
 mod control;
 mod fleet;
+mod gate;
 mod gpus;
 mod robust;
 
