@@ -21,6 +21,7 @@ use kube::Client;
 use kube::runtime::reflector::ObjectRef;
 use orders::Orders;
 use past::Past;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::net::IpAddr;
@@ -249,11 +250,24 @@ impl Controller {
         let configs = configs(variants);
         let mut decisions = BTreeMap::new();
         for (key, view) in views {
+            let policy = self.policy_of(&configs, key).into_owned();
             let past = self.models.entry(key.clone()).or_default();
-            let policy = policy(&configs, key).unwrap_or(&self.config.policy);
-            decisions.insert(key.clone(), capacity::decide(view, policy, &mut past.memory, now));
+            decisions.insert(key.clone(), capacity::decide(view, &policy, &mut past.memory, now));
         }
         decisions
+    }
+
+    /// What a model is decided by: what ConfigMaps say, or else the defaults;
+    /// and how old a recorded signal may be, which depends on the recorder.
+    fn policy_of<'a>(&'a self, configs: &BTreeMap<(&str, &str), &'a ModelConfig>, key: &ModelKey) -> Cow<'a, Policy> {
+        let policy = policy(configs, key).unwrap_or(&self.config.policy);
+        match self.replicas.recorded_for(&key.0, &key.1) {
+            Some(age) if age != policy.max_age_recorded => Cow::Owned(Policy {
+                max_age_recorded: age,
+                ..policy.clone()
+            }),
+            _ => Cow::Borrowed(policy),
+        }
     }
 
     /// Where the one that leads is, if that is another Pod.

@@ -205,8 +205,8 @@ pub async fn start(client: kube::Client, mut config: Config, stop: CancellationT
     if let Some(election) = &config.election {
         election.terms.validate()?;
     }
-    if let (Some(prometheus), None) = (&config.prometheus, &config.scrape) {
-        config.policy.max_age = config.policy.max_age.max(prometheus.fresh);
+    if let Some(prometheus) = &config.prometheus {
+        config.policy.max_age_recorded = prometheus.fresh;
     }
     let clock = config.clock.unwrap_or_else(Clock::start);
     let changed = Arc::new(Notify::new());

@@ -7,6 +7,7 @@ use collect::{MetricsSource, ModelSignals, PrometheusConfig, Registry, ReplicaSi
 use collect::{SourceError, SourceHealth, TrackedModel, TrackedModels};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -151,6 +152,15 @@ impl ReplicaSources {
     /// What was said of a variant's model; `None` if no source asks for it.
     pub(crate) fn heard(&self, variant: &Variant, model: &str) -> Option<&Heard> {
         self.heard.get(&key_of(variant, model))
+    }
+
+    /// Up to what age recorded signals of a model count, if one records them.
+    pub(crate) fn recorded_for(&self, namespace: &str, model: &str) -> Option<Duration> {
+        let key = TrackedModel {
+            namespace: namespace.to_owned(),
+            model: model.to_owned(),
+        };
+        self.heard.get(&key)?.model().recorded_for
     }
 
     /// The same, to take from.

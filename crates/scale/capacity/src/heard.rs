@@ -3,7 +3,7 @@
 use crate::view::{Demand, ReplicaView};
 use crate::{MetricsWord, Policy, words};
 use std::time::Duration;
-use units::{Instant, Signal};
+use units::{Instant, Observed, Signal, Source};
 
 /// A figure above this is a broken counter, and sums of such stop being numbers.
 const MOST: f64 = 1e15;
@@ -13,8 +13,15 @@ const MOST_SLOTS: f64 = 1e6;
 /// The value, if it counts: seen no longer ago than the policy allows, not
 /// further in the future than that either, a number and not negative.
 pub(crate) fn heard(signal: &Signal<f64>, policy: &Policy, now: Instant) -> Option<f64> {
-    let seen = signal.fresh(now, policy.max_age)?;
+    let seen = known(signal, policy, now)?;
     (ahead(seen.at, policy, now).is_none() && possible(seen.value)).then_some(seen.value)
+}
+
+/// What was seen, if it is no older than its source's signals may be.
+pub(crate) fn known<'a, T>(signal: &'a Signal<T>, policy: &Policy, now: Instant) -> Option<&'a Observed<T>> {
+    signal
+        .last()
+        .filter(|seen| now.since(seen.at) <= policy.max_age_of(seen.source))
 }
 
 fn possible(value: f64) -> bool {
@@ -48,9 +55,8 @@ pub(crate) fn silence(replica: &ReplicaView, policy: &Policy, now: Instant) -> O
     for signal in [&replica.kv, &replica.running, &replica.waiting] {
         match signal {
             Signal::Missing { why, .. } => return wrong(MetricsWord::Missing, why.to_string()),
-            Signal::Observed(seen) if signal.fresh(now, policy.max_age).is_none() => {
-                let age = words::time(now.since(seen.at));
-                return wrong(MetricsWord::Stale, format!("last heard of {age} ago"));
+            Signal::Observed(seen) if known(signal, policy, now).is_none() => {
+                return wrong(MetricsWord::Stale, too_old(seen, policy, now));
             }
             Signal::Observed(_) => {}
         }
@@ -67,6 +73,17 @@ pub(crate) fn silence(replica: &ReplicaView, policy: &Policy, now: Instant) -> O
         }
     }
     None
+}
+
+fn too_old<T>(seen: &Observed<T>, policy: &Policy, now: Instant) -> String {
+    let age = words::time(now.since(seen.at));
+    match seen.source {
+        Source::Prometheus => format!(
+            "Prometheus recorded it last {age} ago, and {} is fresh: is it still scraped, and more often than that?",
+            words::time(policy.max_age_recorded)
+        ),
+        Source::Gateway | Source::Replica => format!("last heard of {age} ago"),
+    }
 }
 
 /// The demand without figures that cannot be true, and the first such figure.
@@ -87,4 +104,36 @@ pub(crate) fn credible(demand: &Demand) -> (Demand, Option<String>) {
         .itl
         .filter(|itl| check("time between tokens", itl.p50_ms) && check("its 99th percentile", itl.p99_ms));
     (credible, wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_old_a_signal_may_be_depends_on_who_told_it() {
+        let now = Instant::from_secs(100);
+        let policy = Policy {
+            max_age: Duration::from_secs(5),
+            max_age_recorded: Duration::from_secs(47),
+            ..Policy::default()
+        };
+        for (source, age, counts) in [
+            (Source::Replica, 5, true),
+            (Source::Replica, 6, false),
+            (Source::Gateway, 6, false),
+            (Source::Prometheus, 47, true),
+            (Source::Prometheus, 48, false),
+        ] {
+            let signal = Signal::observed(0.5, now - Duration::from_secs(age), source);
+            assert_eq!(heard(&signal, &policy, now).is_some(), counts, "{source:?} {age} s");
+        }
+        let seen = Observed {
+            value: 0.5,
+            at: now - Duration::from_secs(60),
+            source: Source::Prometheus,
+        };
+        let says = too_old(&seen, &policy, now);
+        assert!(says.contains("47 s is fresh"), "{says}");
+    }
 }

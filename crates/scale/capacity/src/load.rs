@@ -2,7 +2,7 @@
 
 use crate::explain::MetricsWord;
 use crate::forecast::Expected;
-use crate::heard::{ahead, ahead_words, credible, heard, possible_slots, silence};
+use crate::heard::{ahead, ahead_words, credible, heard, known, possible_slots, silence};
 use crate::lessons::Asked;
 use crate::view::{Demand, GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
 use crate::{Memory, Policy, words};
@@ -389,7 +389,7 @@ fn gateway(view: &GatewayView, policy: &Policy, now: Instant) -> (Option<Demand>
             Some((MetricsWord::Stale, format!("gateway: {}", ahead_words(ahead)))),
         );
     }
-    if demand.fresh(now, policy.max_age).is_none() {
+    if known(demand, policy, now).is_none() {
         let age = words::time(now.since(seen.at));
         let why = format!("gateway: last heard of {age} ago; is it running and reachable?");
         return (None, Some((MetricsWord::Stale, why)));

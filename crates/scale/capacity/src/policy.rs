@@ -3,6 +3,7 @@
 use crate::forecast::Outlook;
 use std::fmt;
 use std::time::Duration;
+use units::Source;
 
 /// Which analysis of saturation asks for more and lets go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +70,9 @@ pub struct Policy {
     pub assumed_startup: Duration,
     /// A signal older than this does not count as known.
     pub max_age: Duration,
+    /// The same of a signal that a Prometheus recorded, which does so once per
+    /// scrape interval.
+    pub max_age_recorded: Duration,
     /// A replica that is not ready after this long no longer counts as coming.
     pub pending_timeout: Duration,
     /// A replica no node takes for this long no longer counts as coming.
@@ -103,6 +107,7 @@ impl Default for Policy {
             assumed_service: Duration::from_secs(2),
             assumed_startup: Duration::from_secs(10),
             max_age: Duration::from_secs(5),
+            max_age_recorded: Duration::from_secs(30),
             pending_timeout: Duration::from_secs(120),
             unschedulable_grace: Duration::from_secs(3),
             down_after: Duration::from_secs(30),
@@ -131,6 +136,15 @@ impl fmt::Display for PolicyError {
 impl std::error::Error for PolicyError {}
 
 impl Policy {
+    /// The age from which on a signal of this source does not count as known.
+    #[must_use]
+    pub const fn max_age_of(&self, source: Source) -> Duration {
+        match source {
+            Source::Gateway | Source::Replica => self.max_age,
+            Source::Prometheus => self.max_age_recorded,
+        }
+    }
+
     /// Checks that the numbers make sense together.
     ///
     /// # Errors

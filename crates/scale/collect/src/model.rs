@@ -2,6 +2,7 @@
 
 use crate::ReplicaSignals;
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use units::{Instant, Observed, Signal};
@@ -25,6 +26,8 @@ pub struct ModelSignals {
     pub itl_ms: Signal<f64>,
     /// Who does not tell its part of the arrivals: Pods, or gateways.
     pub silent: Vec<String>,
+    /// Up to what age recorded signals count, where one records them.
+    pub recorded_for: Option<Duration>,
 }
 
 impl ModelSignals {
@@ -40,6 +43,7 @@ impl ModelSignals {
             ttft_ms: missing(),
             itl_ms: missing(),
             silent: Vec::new(),
+            recorded_for: None,
         }
     }
 
@@ -57,6 +61,7 @@ impl ModelSignals {
         Self {
             arrival_rate,
             silent,
+            recorded_for: None,
             prompt_tokens: all.mean(|replica| &replica.prompt_tokens, |replica| &replica.request_rate),
             answer_tokens: all.mean(|replica| &replica.answer_tokens, |replica| &replica.request_rate),
             ttft_ms: all.mean(|replica| &replica.ttft_ms, |replica| &replica.request_rate),
@@ -65,11 +70,21 @@ impl ModelSignals {
     }
 
     /// Takes from `other` each signal that is fresher, or as fresh and more to
-    /// be trusted; and with the arrivals, who is silent about them.
+    /// be trusted; and the arrivals of whom fewer are silent about.
     pub fn take_fresher(&mut self, mut other: Self) {
-        if fresher(&other.arrival_rate, &self.arrival_rate) {
-            self.silent = std::mem::take(&mut other.silent);
+        let both = self.arrival_rate.last().is_some() && other.arrival_rate.last().is_some();
+        let better = match other.silent.len().cmp(&self.silent.len()) {
+            Ordering::Less if both => true,
+            Ordering::Greater if both => false,
+            _ => fresher(&other.arrival_rate, &self.arrival_rate),
+        };
+        if better {
+            std::mem::swap(&mut self.silent, &mut other.silent);
+            std::mem::swap(&mut self.arrival_rate, &mut other.arrival_rate);
         }
+        // What is left over of the arrivals is the worse of both.
+        other.arrival_rate = Signal::missing(Instant::ZERO, "");
+        self.recorded_for = self.recorded_for.or(other.recorded_for);
         for (mine, theirs) in self.all().into_iter().zip(other.all()) {
             take_fresher(mine, theirs);
         }
@@ -272,17 +287,37 @@ mod tests {
     }
 
     #[test]
-    fn of_two_sources_the_fresher_arrivals_count_with_their_silent_ones() {
-        let mut mine = of(&[("n/a", &replica(3.0, 100.0, 5))]);
-        let mut gateway = ModelSignals::unknown(NOW, "no request yet");
-        gateway.arrival_rate = Signal::observed(7.0, NOW, Source::Gateway);
-        gateway.silent = vec!["http://b".to_owned()];
-        mine.take_fresher(gateway);
-        assert_eq!(mine.arrival_rate.last().map(|seen| seen.source), Some(Source::Gateway));
-        assert_eq!(
-            (mine.silent, mine.ttft_ms),
-            (vec!["http://b".to_owned()], seen(100.0, 5))
-        );
+    fn of_two_sources_the_arrivals_count_of_whom_fewer_are_silent_about_or_else_the_fresher() {
+        let older = |silent: &[&str]| {
+            let mut mine = of(&[("n/a", &replica(3.0, 100.0, 5))]);
+            mine.silent = silent.iter().map(|pod| (*pod).to_owned()).collect();
+            mine
+        };
+        let newer = |silent: &[&str]| {
+            let mut gateway = ModelSignals::unknown(NOW, "no request yet");
+            gateway.arrival_rate = Signal::observed(7.0, NOW, Source::Gateway);
+            gateway.silent = silent.iter().map(|gateway| (*gateway).to_owned()).collect();
+            gateway
+        };
+        for (mine, theirs, expected) in [
+            (&[][..], &[][..], (7.0, &[][..])),
+            (&[], &["http://b"], (3.0, &[])),
+            (&["n/b"], &[], (7.0, &[])),
+            (&["n/b"], &["http://b"], (7.0, &["http://b"])),
+        ] {
+            for turned in [false, true] {
+                let (mut best, other) = if turned {
+                    (newer(theirs), older(mine))
+                } else {
+                    (older(mine), newer(theirs))
+                };
+                best.take_fresher(other);
+                let rate = best.arrival_rate.last().map(|seen| seen.value);
+                assert_eq!(rate, Some(expected.0), "{mine:?} {theirs:?}");
+                assert_eq!(best.silent, expected.1, "{mine:?} {theirs:?}");
+                assert_eq!(best.ttft_ms, seen(100.0, 5), "the others as they are");
+            }
+        }
     }
 
     #[test]

@@ -42,8 +42,8 @@ impl Controller {
             views.into_iter().map(|(key, view)| (key, Arc::new(view))).collect();
         let configs = super::configs(variants);
         let explain = |(key, decision): (&ModelKey, &mut Decision)| {
-            let policy = super::policy(&configs, key).unwrap_or(&self.config.policy);
-            let inputs = Inputs::of(views.get(key)?.clone(), policy.clone(), now);
+            let policy = self.policy_of(&configs, key);
+            let inputs = Inputs::of(views.get(key)?.clone(), policy.into_owned(), now);
             let explanation = std::mem::take(&mut decision.explanation);
             Some((key.clone(), Arc::new(ExplanationRecord::of(explanation, inputs))))
         };

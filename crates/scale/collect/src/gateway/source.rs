@@ -69,6 +69,7 @@ impl MetricsSource for GatewayReader {
             ttft_ms: signal(seen.value.mean_ttft_ms),
             itl_ms: signal(seen.value.mean_itl_ms),
             silent,
+            recorded_for: None,
         }
     }
 

@@ -45,6 +45,9 @@ pub struct PrometheusConfig {
     pub window: Duration,
     /// `PROMETHEUS_METRICS_CACHE_FRESH_THRESHOLD`: up to this age signals are found.
     pub fresh: Duration,
+    /// Whether `fresh` gives way to a scrape interval that makes every sample
+    /// older before the next one can be known; it does where nobody set it.
+    pub fresh_gives_way: bool,
     /// `PROMETHEUS_METRICS_CACHE_STALE_THRESHOLD`: what is older is not told any
     /// more, not even with its age.
     pub stale: Duration,
@@ -58,6 +61,9 @@ pub struct PrometheusConfig {
     /// How questions reach the server.
     pub transport: Transport,
 }
+
+/// Time for a scrape that comes late, and for an answer.
+const SLACK: Duration = Duration::from_secs(2);
 
 impl PrometheusConfig {
     /// The defaults, for the server at `base_url`.
@@ -79,6 +85,7 @@ impl PrometheusConfig {
             fetch_interval: Duration::from_secs(15),
             window: Duration::from_secs(60),
             fresh: Duration::from_secs(30),
+            fresh_gives_way: true,
             stale: Duration::from_secs(120),
             unavailable: Duration::from_secs(300),
             deadline: Duration::from_secs(10),
@@ -174,6 +181,16 @@ impl PrometheusConfig {
 
     /// The longest time between two questions for a model: an answer must come
     /// before the one that is kept is too old.
+    /// Up to what age samples are fresh that come every `interval`, once it is known.
+    pub(super) fn fresh_for(&self, interval: Option<Duration>) -> Duration {
+        // A sample is the newest until the next was scraped and asked for.
+        let newest_for = interval.map(|interval| interval + self.longest_pause() + SLACK);
+        match newest_for {
+            Some(newest_for) if self.fresh_gives_way => self.fresh.max(newest_for.min(self.stale)),
+            _ => self.fresh,
+        }
+    }
+
     pub(super) fn longest_pause(&self) -> Duration {
         let half = self.cache_ttl / 2;
         if self.fetch_interval.is_zero() {
@@ -306,5 +323,28 @@ mod tests {
         }
         assert_eq!(without_user("https://p:9090/a@b"), "https://p:9090/a@b");
         assert_eq!(without_user("https://me:x@p/a"), "https://(hidden)@p/a");
+    }
+
+    #[test]
+    fn a_sample_is_fresh_until_the_next_can_be_known_unless_somebody_set_an_age() {
+        let seconds = Duration::from_secs;
+        for (gives_way, fresh, interval, expected) in [
+            (true, 30, None, 30),
+            (true, 30, Some(10), 30),
+            // Scraped every 30 s, asked for every 15 s.
+            (true, 30, Some(30), 47),
+            (true, 30, Some(60), 77),
+            (true, 30, Some(600), 120),
+            (false, 30, Some(30), 30),
+            (false, 2, Some(30), 2),
+        ] {
+            let config = PrometheusConfig {
+                fresh: seconds(fresh),
+                fresh_gives_way: gives_way,
+                ..PrometheusConfig::new("https://p")
+            };
+            let age = config.fresh_for(interval.map(seconds));
+            assert_eq!(age, seconds(expected), "{fresh} s, scraped every {interval:?}");
+        }
     }
 }

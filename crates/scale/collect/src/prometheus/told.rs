@@ -6,6 +6,7 @@ use crate::{Availability, Endpoint, Found, ReplicaSignals};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use units::Instant;
 
 /// One answer, made into signals.
@@ -14,6 +15,8 @@ pub(super) struct Told {
     pub(super) availability: Availability,
     /// The newest sample, on our clock.
     pub(super) newest: Option<Instant>,
+    /// Up to what age samples are fresh.
+    pub(super) fresh: Duration,
     /// By Pod, each with the endpoint it was told of.
     pub(super) replicas: BTreeMap<String, (Endpoint, ReplicaSignals)>,
     pub(super) model: ModelSignals,
@@ -28,13 +31,13 @@ impl Told {
         let age = now.since(newest);
         let seconds = age.as_secs();
         match age {
-            age if age <= config.fresh => self.availability.clone(),
+            age if age <= self.fresh => self.availability.clone(),
             age if age <= config.unavailable => Availability::new(
                 Found::MetricsStale,
                 format!(
                     "Prometheus' newest sample is {seconds} s old, and {:?} is fresh: are the Pods still scraped (targets up, \
                      ServiceMonitor in place)? If they are scraped more rarely, raise PROMETHEUS_METRICS_CACHE_FRESH_THRESHOLD",
-                    config.fresh
+                    self.fresh
                 ),
             ),
             _ => Availability::new(
@@ -94,6 +97,7 @@ pub(super) fn nothing(availability: Availability, now: Instant) -> Arc<Told> {
     Arc::new(Told {
         availability,
         newest: None,
+        fresh: Duration::ZERO,
         replicas: BTreeMap::new(),
         model,
     })

@@ -211,10 +211,15 @@ impl Tracked {
             let signals = replicas.get(&endpoint.pod).map_or(&silent, |(_, signals)| signals);
             (endpoint.pod.as_str(), signals)
         });
-        let model = ModelSignals::of_replicas(all, config.fresh, now);
+        let fresh = config.fresh_for(self.scrape_interval);
+        let model = ModelSignals {
+            recorded_for: Some(fresh),
+            ..ModelSignals::of_replicas(all, fresh, now)
+        };
         Arc::new(Told {
             availability,
             newest: self.newest,
+            fresh,
             model,
             replicas,
         })

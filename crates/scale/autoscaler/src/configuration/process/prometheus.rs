@@ -121,6 +121,7 @@ impl Prometheus {
             cleanup_interval: self.cleanup_interval.unwrap_or(default.cleanup_interval),
             fetch_interval: self.fetch_interval.unwrap_or(default.fetch_interval),
             fresh,
+            fresh_gives_way: self.fresh_threshold.is_none(),
             stale,
             unavailable: self
                 .unavailable_threshold

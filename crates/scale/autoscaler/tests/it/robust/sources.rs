@@ -231,6 +231,38 @@ fn who_scrapes_himself_needs_no_prometheus() {
     }
 }
 
+/// What Prometheus recorded counts for as long as it is the newest there can be.
+#[test]
+fn scraped_as_rarely_as_is_usual() {
+    for seed in seeds("scraped every 30 s", SEEDS) {
+        for eyes in [Eyes::Prometheus, Eyes::Both] {
+            let setup = Setup {
+                eyes,
+                scrape_every: 30,
+                staggered: true,
+                rate: 14.0,
+                replicas: 5,
+                ..Setup::default()
+            };
+            let history = play(seed, setup, async |world| {
+                if eyes == Eyes::Both {
+                    world.bar_half();
+                }
+                world.pass(150.0).await;
+                world.load(2.0);
+                world.pass(450.0).await;
+            });
+            history.sound().within(0..=u64::MAX, 1..=8).turns(0..=u64::MAX, 6).says(
+                82..=u64::MAX,
+                METRICS,
+                &["MetricsFound"],
+            );
+            let last = history.moments.last().unwrap();
+            assert!((1..=2).contains(&last.wanted.unwrap()), "{eyes:?}: {history}");
+        }
+    }
+}
+
 #[test]
 fn half_the_pods_silent() {
     for seed in seeds("half silent", SEEDS) {

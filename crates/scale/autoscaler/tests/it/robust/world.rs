@@ -37,8 +37,6 @@ pub(crate) const MODEL: &str = "llama";
 pub(crate) const NAME: &str = "llama-l4";
 /// When every world begins, unix seconds.
 const BEGIN: u64 = 1_800_000_000;
-/// Prometheus scrapes this often.
-const SCRAPE: Duration = Duration::from_secs(10);
 /// Servers move this far at once.
 const STEP: Duration = Duration::from_millis(250);
 
@@ -54,6 +52,10 @@ pub(crate) enum Eyes {
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) eyes: Eyes,
+    /// Prometheus scrapes every so many seconds; all Pods at once, or each at a
+    /// second of its own, as a real one does.
+    pub(crate) scrape_every: u64,
+    pub(crate) staggered: bool,
     /// Requests per second.
     pub(crate) rate: f64,
     /// Seconds until a Pod serves.
@@ -74,6 +76,8 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             eyes: Eyes::Prometheus,
+            scrape_every: 10,
+            staggered: false,
             rate: 8.0,
             startup: 20.0,
             replicas: 3,
@@ -94,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) prometheus: Mutex<Prometheus>,
     /// Pods that answer nobody.
     pub(crate) silent: Mutex<BTreeSet<String>>,
+    /// Pods that a controller cannot reach, and Prometheus can.
+    pub(crate) out_of_reach: Mutex<BTreeSet<String>>,
 }
 
 impl Shared {
@@ -120,15 +126,18 @@ impl Shared {
     fn ask_pod(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, String> {
         let host = request.uri().host().unwrap();
         let pod = self.pods.lock().at(host);
+        let pod = pod.filter(|pod| !self.out_of_reach.lock().contains(pod));
         let page = pod.and_then(|pod| self.page(&pod));
         page.map(|page| Response::new(Bytes::from(page)))
             .ok_or_else(|| "Connection refused (os error 111)".to_owned())
     }
 
-    fn scrape(&self) {
+    /// Scrapes the Pods whose turn it is.
+    fn scrape(&self, turn: impl Fn(&str) -> bool) {
         let serving = self.pods.lock().serving();
         let pages: Vec<_> = serving
             .into_iter()
+            .filter(|(pod, _)| turn(pod))
             .filter_map(|(pod, address)| {
                 let page = self.page(&pod)?;
                 Some((NAMESPACE.to_owned(), pod, format!("{address}:{}", pods::PORT), page))
@@ -194,6 +203,7 @@ impl World {
             pods: Mutex::default(),
             prometheus: Mutex::default(),
             silent: Mutex::default(),
+            out_of_reach: Mutex::default(),
         });
         let mut world = Self {
             shared,
@@ -256,10 +266,12 @@ impl World {
             }
         });
         let shared = self.shared.clone();
+        let (every, staggered) = (self.setup.scrape_every, self.setup.staggered);
         tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(SCRAPE).await;
-                shared.scrape();
+            for second in 1.. {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let own = |pod: &str| pod.bytes().map(u64::from).sum::<u64>() % every;
+                shared.scrape(|pod| second % every == if staggered { own(pod) } else { 0 });
             }
         });
         let (shared, moments) = (self.shared.clone(), self.moments.clone());
@@ -387,6 +399,13 @@ impl World {
     /// Prometheus' clock from now on, seconds ahead.
     pub(crate) fn prometheus_ahead(&self, seconds: f64) {
         self.shared.prometheus.lock().ahead = seconds;
+    }
+
+    /// Every second Pod that serves is out of the controller's reach.
+    pub(crate) fn bar_half(&self) {
+        let serving = self.shared.pods.lock().serving();
+        let half = serving.into_iter().step_by(2).map(|(pod, _)| pod);
+        self.shared.out_of_reach.lock().extend(half);
     }
 
     /// Every second Pod that serves falls silent.
