@@ -123,6 +123,7 @@ fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::
         ..names
     };
     let default = Config::default();
+    let instance = args.controller_instance.clone().or_else(|| process.instance.clone());
     let listen = |flag: Option<crate::cli::Listen>, said: Option<Option<SocketAddr>>, default: SocketAddr| {
         flag.map(|flag| flag.0).or(said).unwrap_or(Some(default))
     };
@@ -161,7 +162,7 @@ fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::
             process.health,
             (Ipv4Addr::UNSPECIFIED, 8081).into(),
         ),
-        election: election(args, process, &system_namespace),
+        election: election(args, process, &system_namespace, instance.as_deref())?,
         configuration: Some(Scope {
             system_namespace,
             names,
@@ -172,21 +173,24 @@ fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::
             nodes: process.node_selector.clone().unwrap_or_default(),
             ..default.limiter.clone()
         },
-        instance: args.controller_instance.clone().or_else(|| process.instance.clone()),
+        instance,
         ..default
     })
 }
 
-fn election(args: &Autoscaler, process: &Process, namespace: &str) -> Option<Election> {
-    let takes_part = args.leader_elect.or(process.leader_elect).unwrap_or(false);
+fn election(
+    args: &Autoscaler,
+    process: &Process,
+    namespace: &str,
+    instance: Option<&str>,
+) -> anyhow::Result<Option<Election>> {
+    if !args.leader_elect.or(process.leader_elect).unwrap_or(false) {
+        return Ok(None);
+    }
     let default = Terms::default();
-    takes_part.then(|| Election {
+    Ok(Some(Election {
         namespace: namespace.to_owned(),
-        name: args
-            .leader_election_id
-            .clone()
-            .or_else(|| process.leader_election_id.clone())
-            .unwrap_or_else(|| Election::DEFAULT_ID.to_owned()),
+        name: lease(args, process, instance)?,
         identity: identity(),
         terms: Terms {
             lease: args
@@ -202,7 +206,42 @@ fn election(args: &Autoscaler, process: &Process, namespace: &str) -> Option<Ele
                 .or(process.retry_period)
                 .unwrap_or(default.retry),
         },
-    })
+    }))
+}
+
+/// The name of the Lease. A shard has one of its own: by a common one, one shard
+/// alone would ever act.
+fn lease(args: &Autoscaler, process: &Process, instance: Option<&str>) -> anyhow::Result<String> {
+    let said = args
+        .leader_election_id
+        .as_deref()
+        .or(process.leader_election_id.as_deref());
+    match (said, instance) {
+        (Some(name), _) => {
+            ensure!(
+                object_name(name),
+                "--leader-election-id {name}: a Lease cannot be called that; write small letters, digits, `-` and `.`"
+            );
+            Ok(name.to_owned())
+        }
+        (None, None) => Ok(Election::DEFAULT_ID.to_owned()),
+        (None, Some(instance)) => {
+            let name = format!("{}-{instance}", Election::DEFAULT_ID);
+            ensure!(
+                object_name(&name),
+                "--controller-instance {instance}: a Lease cannot be called {name}; name one with --leader-election-id"
+            );
+            Ok(name)
+        }
+    }
+}
+
+/// Whether an object may have this name: a DNS subdomain.
+fn object_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let label =
+        |label: &str| label.chars().all(|c| plain(c) || c == '-') && label.starts_with(plain) && label.ends_with(plain);
+    name.len() <= 253 && name.split('.').all(label)
 }
 
 /// A name no other process has: a container that starts anew in its Pod is
@@ -273,6 +312,36 @@ mod tests {
     }
 
     #[test]
+    fn every_shard_leads_by_a_lease_of_its_own_unless_one_is_named() {
+        let elect = ("LEADER_ELECT", "true");
+        for (flags, env, lease) in [
+            (&[][..], &[elect][..], "72dd1cf1.llm-d.ai"),
+            (&["--controller-instance", "blue"], &[elect], "72dd1cf1.llm-d.ai-blue"),
+            (
+                &[],
+                &[elect, ("CONTROLLER_INSTANCE", "green")],
+                "72dd1cf1.llm-d.ai-green",
+            ),
+            (
+                &["--controller-instance", "blue", "--leader-election-id", "mine"],
+                &[elect],
+                "mine",
+            ),
+            (
+                &["--controller-instance", "Shard_1"],
+                &[elect, ("LEADER_ELECTION_ID", "theirs")],
+                "theirs",
+            ),
+        ] {
+            let config = read(flags, env).unwrap();
+            assert_eq!(config.election.unwrap().name, lease, "{flags:?} {env:?}");
+        }
+        // Alone it needs no Lease, and a label may be what a name may not.
+        let alone = read(&["--controller-instance", "Shard_1"], &[]).unwrap();
+        assert_eq!((alone.election, alone.instance.as_deref()), (None, Some("Shard_1")));
+    }
+
+    #[test]
     fn what_would_not_act_is_refused() {
         for (flags, env, word) in [
             (&["--gateway", "gateway:8081"][..], &[][..], "--gateway gateway:8081"),
@@ -288,6 +357,16 @@ mod tests {
             ),
             (&["--pod-scrape", "false"], &[], "nobody would tell the load"),
             (&["--metrics-bind-address", "here"], &[], "`here` is no address"),
+            (
+                &["--controller-instance", "Shard_1", "--leader-elect"],
+                &[],
+                "--controller-instance Shard_1: a Lease cannot be called 72dd1cf1.llm-d.ai-Shard_1",
+            ),
+            (
+                &["--leader-election-id", "ours/", "--leader-elect"],
+                &[],
+                "--leader-election-id ours/",
+            ),
         ] {
             let error = format!("{:#}", read(flags, env).unwrap_err());
             assert!(error.contains(word), "{error}");

@@ -171,7 +171,7 @@ pub(crate) struct Autoscaler {
     /// Act only while holding the Lease [LEADER_ELECT; default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) leader_elect: Option<bool>,
-    /// Name of the Lease [LEADER_ELECTION_ID; default: 72dd1cf1.llm-d.ai]
+    /// Name of the Lease [LEADER_ELECTION_ID; default: 72dd1cf1.llm-d.ai, and `-SHARD` behind it for a shard]
     #[arg(long, value_name = "NAME")]
     pub(crate) leader_election_id: Option<String>,
     /// A leader silent for this long may be followed [LEADER_ELECTION_LEASE_DURATION; default: 60s]

@@ -45,10 +45,15 @@ pub(crate) fn short(product: &str) -> String {
     }
 }
 
+/// Every label that names a product, the most exact first.
+fn all_labels() -> impl Iterator<Item = &'static str> {
+    LABELS.into_iter().chain(GPU_PRODUCT_LABELS_OF_OTHERS)
+}
+
 /// What labels of a node, or a selector of nodes, say.
 pub(crate) fn of_labels(labels: &BTreeMap<String, String>) -> Option<String> {
-    let all = LABELS.iter().chain(&GPU_PRODUCT_LABELS_OF_OTHERS);
-    all.filter_map(|label| labels.get(*label))
+    all_labels()
+        .filter_map(|label| labels.get(label))
         .find(|value| !value.is_empty())
         .map(|product| short(product))
 }
@@ -64,7 +69,7 @@ pub(crate) fn of_pod(spec: &PodSpec) -> Option<String> {
             .node_selector_terms
             .iter()
             .flat_map(|term| term.match_expressions.iter().flatten())
-            .filter(|expression| expression.operator == "In" && LABELS.contains(&expression.key.as_str()))
+            .filter(|expression| expression.operator == "In" && all_labels().any(|label| label == expression.key))
             .flat_map(|expression| expression.values.iter().flatten())
             .map(|product| short(product));
         let first = products.next()?;
@@ -104,11 +109,11 @@ mod tests {
 
     #[test]
     fn a_selector_or_an_affinity_for_one_product_names_it() {
-        let affinity = |values: &[&str]| {
+        let affinity = |label: &str, values: &[&str]| {
             json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
                 "nodeSelectorTerms": [{"matchExpressions": [
                     {"key": "zone", "operator": "In", "values": ["a"]},
-                    {"key": "amd.com/gpu.product-name", "operator": "In", "values": values},
+                    {"key": label, "operator": "In", "values": values},
                 ]}]}}}, "containers": []})
         };
         let cases = [
@@ -121,8 +126,19 @@ mod tests {
                 Some("L4"),
             ),
             (json!({"nodeSelector": {"zone": "a"}, "containers": []}), None),
-            (affinity(&["AMD-MI300X-192G"]), Some("MI300X")),
-            (affinity(&["AMD-MI300X-192G", "AMD-MI210-64G"]), None),
+            (
+                affinity("amd.com/gpu.product-name", &["AMD-MI300X-192G"]),
+                Some("MI300X"),
+            ),
+            (
+                affinity("amd.com/gpu.product-name", &["AMD-MI300X-192G", "AMD-MI210-64G"]),
+                None,
+            ),
+            (affinity("amd.com/gpu.product", &["AMD-MI300X-192G"]), Some("MI300X")),
+            (
+                affinity("intel.com/gpu.product", &["Intel-Gaudi-2-96GB"]),
+                Some("Gaudi-2"),
+            ),
             (json!({"containers": []}), None),
         ];
         for (spec, expected) in cases {

@@ -4,6 +4,7 @@ use crate::fleet::{Fleet, SMALL, wait_for};
 use crate::up::{http, objects};
 use serde_json::{Value, json};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 fn deployed(fleet: &Fleet) -> u64 {
@@ -138,4 +139,69 @@ fn the_manifest_of_the_direct_path_can_be_applied_as_it_stands() {
         }
     }
     fleet.interrupt();
+}
+
+/// Kind and name of each object in some YAML, as kubectl reads it.
+fn objects_in(yaml: &str) -> Vec<(String, String)> {
+    let objects: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
+    let of = |value: &Value| value.as_str().map(str::to_owned).unwrap_or_default();
+    objects
+        .iter()
+        .map(|object| (of(&object["kind"]), of(&object["metadata"]["name"])))
+        .collect()
+}
+
+/// The files of a folder, in the order of a shell's `*`.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_manifests_may_be_applied_one_by_one_or_glued_together() {
+    let deploy = testkit::root().unwrap().join("deploy");
+    let folders: Vec<PathBuf> = std::fs::read_dir(&deploy)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    assert!(!folders.is_empty());
+    for folder in folders {
+        let files = files(&folder);
+        let apart: Vec<_> = files.iter().flat_map(|file| objects_in(file)).collect();
+        assert_eq!(objects_in(&files.concat()), apart, "{}", folder.display());
+    }
+}
+
+#[test]
+fn the_command_of_the_direct_path_yields_every_object_and_sets_replicas_directly() {
+    let root = testkit::root().unwrap();
+    let page = include_str!("../../../../docs/scaling/direct.md");
+    let line = page.lines().find(|line| line.starts_with("sed ")).unwrap();
+    let (command, applied) = line.split_once(" | ").unwrap();
+    assert_eq!(applied, "kubectl apply -f -");
+    let mut shell = std::process::Command::new("sh");
+    let out = shell.args(["-c", command]).current_dir(&root).output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    let yaml = String::from_utf8(out.stdout).unwrap();
+
+    let apart: Vec<_> = files(&root.join("deploy/autoscaler"))
+        .iter()
+        .flat_map(|file| objects_in(file))
+        .collect();
+    assert_eq!(objects_in(&yaml), apart);
+    let all: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap();
+    let deployment = all.iter().find(|object| object["kind"] == "Deployment").unwrap();
+    let args = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array();
+    let actuators: Vec<&Value> = args
+        .unwrap()
+        .iter()
+        .filter(|arg| arg.as_str().is_some_and(|arg| arg.starts_with("--actuator")))
+        .collect();
+    assert_eq!(actuators, ["--actuator=direct"]);
 }

@@ -3,8 +3,8 @@
 use crate::fleet::{Fleet, SMALL, wait_for};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 /// One HTTP/1.1 exchange: status, head and body (chunks undone).
 pub(crate) fn http(url: &str, method: &str, body: Option<&Value>) -> Option<(u16, String, String)> {
@@ -121,30 +121,137 @@ fn a_fleet_at_zero_is_woken_by_one_request() {
     fleet.interrupt();
 }
 
+/// A page of metrics, once every family has a sample in it or in `others`.
+fn page_of_metrics(url: &str, others: &str) -> String {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let (_, _, page) = http(&format!("{url}/metrics"), "GET", None).unwrap_or_default();
+        let samples = format!("{page}\n{others}");
+        let without: Vec<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+            .filter(|name| labels(name, &samples).is_none())
+            .collect();
+        if !page.is_empty() && without.is_empty() {
+            return page;
+        }
+        assert!(Instant::now() < deadline, "{url}: no sample of {without:?}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// A Prometheus that knows nothing, and tells the time.
+fn empty_prometheus() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // Whoever asks waits for the answer then: silence is the end of the question.
+            stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
+            let body = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
+            let date = jiff::Timestamp::now();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close",
+                date.strftime("%a, %d %b %Y %H:%M:%S GMT"),
+                body.len()
+            );
+            let _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes());
+        }
+    });
+    url
+}
+
 #[test]
 fn the_metrics_reference_is_what_is_served() {
     let dir = tempfile::tempdir().unwrap();
-    let fleet = Fleet::start(&dir.path().join("data"), SMALL, "127.83.0.0");
+    let data = dir.path().join("data");
+    let from_zero = SMALL.replace("{min: 1, max: 2}", "{min: 0, max: 2}");
+    let fleet = Fleet::start(&data, &from_zero, "127.83.0.0");
+    let gateway = fleet.endpoint("gateway");
+
+    // One request that the gateway refuses, one whose client goes away, and one that wakes the fleet and is answered.
+    let nobodys = json!({"model": "nobody's", "messages": []});
+    let (status, _, _) = http(&format!("{gateway}/chat/completions"), "POST", Some(&nobodys)).unwrap();
+    assert_eq!(status, 404);
+    let authority = gateway.trim_start_matches("http://").trim_end_matches("/v1");
+    let body = json!({"model": "small", "max_tokens": 4, "messages": [{"role": "user", "content": "hi"}]}).to_string();
+    let mut leaves = TcpStream::connect(authority).unwrap();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: {authority}\r\nContent-Length: {}",
+        body.len()
+    );
+    leaves.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+    drop(leaves);
     assert_eq!(ask(&fleet, false).0, 200);
+
+    // An autoscaler on its own beside it, with a ConfigMap and a Prometheus, which `tidegate up` has not.
+    let thresholds = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "wva-saturation-scaling-config"}, "data": {"default": "kvCacheThreshold: 0.8"}});
+    let maps = format!("{}/api/v1/namespaces/default/configmaps", fleet.endpoint("kubernetes"));
+    assert_eq!(http(&maps, "POST", Some(&thresholds)).unwrap().0, 201);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut alone = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["autoscaler", "--actuator", "observe", "--system-namespace", "default"])
+        .arg("--kubeconfig")
+        .arg(data.join("kubeconfig"))
+        .args([
+            "--metrics-bind-address",
+            &free.to_string(),
+            "--health-probe-bind-address",
+            "0",
+        ])
+        .env("PROMETHEUS_BASE_URL", empty_prometheus())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let beside = std::panic::catch_unwind(|| {
+        wait_for("the one beside it", Duration::from_secs(60), || {
+            let (_, _, page) = http(&format!("http://{free}/metrics"), "GET", None)?;
+            ["tidegate_config_valid{", "tidegate_source_clock_skew_seconds{"]
+                .iter()
+                .all(|sample| page.contains(sample))
+                .then_some(page)
+        })
+    });
+    let _ = alone.kill();
+    let _ = alone.wait();
+    let beside = beside.unwrap();
+
     let mut text = String::from(
         "# Metrics\n\nGenerated from a running fleet; a test compares. Times are in the unit that the name says.\n",
     );
-    for (role, name) in [("gateway", "gateway_admin"), ("autoscaler", "autoscaler")] {
-        let page = wait_for("metrics", Duration::from_secs(10), || {
-            let (_, _, page) = http(&format!("{}/metrics", fleet.endpoint(name)), "GET", None)?;
-            page.contains("# HELP").then_some(page)
-        });
+    for (role, name, others) in [
+        ("gateway", "gateway_admin", ""),
+        ("autoscaler", "autoscaler", beside.as_str()),
+    ] {
+        let page = page_of_metrics(&fleet.endpoint(name), others);
         text.push_str(&format!(
             "\n## {role}\n\n| name | type | meaning | labels |\n|---|---|---|---|\n"
         ));
-        text.push_str(&families(&page));
+        text.push_str(&families(&page, &format!("{page}\n{others}")));
     }
     fleet.interrupt();
     crate::reference::compare("docs/reference/metrics.md", &text);
 }
 
-/// A table row per family: name, type, meaning, label names.
-fn families(page: &str) -> String {
+/// The label names of a family, by its first sample; none if it has no sample.
+fn labels<'a>(name: &str, samples: &'a str) -> Option<Vec<&'a str>> {
+    let sample = samples.lines().find_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let rest = rest.strip_prefix("_bucket").unwrap_or(rest);
+        rest.starts_with(['{', ' ']).then_some(rest)
+    })?;
+    let labels = sample.find('{').zip(sample.rfind('}'));
+    let labels = labels.map_or("", |(from, to)| &sample[from + 1..to]);
+    let names = labels.split("\",").filter_map(|label| label.split_once('='));
+    Some(names.map(|(name, _)| name).collect())
+}
+
+/// A table row per family: name, type, meaning, and the names of the labels that `samples` have.
+fn families(page: &str, samples: &str) -> String {
     let mut rows = String::new();
     for line in page.lines() {
         let Some(rest) = line.strip_prefix("# HELP ") else {
@@ -156,18 +263,7 @@ fn families(page: &str) -> String {
             .lines()
             .find_map(|line| line.strip_prefix(&kind_line))
             .unwrap_or("untyped");
-        let sample = page.lines().find(|line| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with('{') || rest.starts_with("_bucket{"))
-        });
-        let labels = sample
-            .and_then(|line| Some(&line[line.find('{')? + 1..line.rfind('}')?]))
-            .unwrap_or_default();
-        let labels: Vec<_> = labels
-            .split("\",")
-            .filter_map(|l| l.split_once('='))
-            .map(|(name, _)| name)
-            .collect();
+        let labels = labels(name, samples).unwrap_or_default();
         rows.push_str(&format!("| `{name}` | {kind} | {help} | {} |\n", labels.join(", ")));
     }
     rows

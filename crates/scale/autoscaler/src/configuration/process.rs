@@ -131,7 +131,12 @@ fn verbosity(text: &str) -> Result<LogLevel, String> {
 
 /// Keys of the predecessor that mean nothing here: key, the value that says
 /// what holds anyway, and why there is no other.
-const NOT_HERE: [(&str, &str, &str); 13] = [
+const NOT_HERE: [(&str, &str, &str); 14] = [
+    (
+        "POOL_GROUP",
+        "inference.networking.k8s.io",
+        "InferencePools of the group inference.networking.k8s.io are read and no other: make yours anew in it",
+    ),
     (
         "METRICS_SECURE",
         "false",
@@ -392,7 +397,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_names_the_key_and_where_it_stands() {
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
-        let cases: [Case<'_>; 9] = [
+        let cases: [Case<'_>; 10] = [
             (
                 &[("WVA_NODE_SELECTOR", "pool in (a")],
                 "",
@@ -425,6 +430,12 @@ mod tests {
                 "ENABLE_HTTP2 (config.yaml): has no meaning here",
             ),
             (
+                &[("POOL_GROUP", "inference.networking.x-k8s.io")],
+                "",
+                "POOL_GROUP (environment): has no meaning here, for InferencePools of the group \
+                 inference.networking.k8s.io are read",
+            ),
+            (
                 &[],
                 "LEADER_ELECT: [1]",
                 "LEADER_ELECT (config.yaml): must be one value",
@@ -436,7 +447,11 @@ mod tests {
             assert!(error.starts_with(expected), "{error}");
         }
         assert!(
-            read(&[], "ENABLE_HTTP2: false\nWEBHOOK_CERT_PATH: \"\"").is_ok(),
+            read(
+                &[("POOL_GROUP", "inference.networking.k8s.io")],
+                "ENABLE_HTTP2: false\nWEBHOOK_CERT_PATH: \"\""
+            )
+            .is_ok(),
             "what holds anyway"
         );
     }
