@@ -296,6 +296,12 @@ fn scaler_config(args: &Up, gateway: &gateway::Handle) -> autoscaler::Config {
             ..config.limiter
         },
         metrics_listen: Some(args.autoscaler_admin),
+        // As in a cluster, with one namespace for everything.
+        configuration: Some(autoscaler::configuration::Scope {
+            system_namespace: args.namespace.clone(),
+            names: autoscaler::configuration::Names::default(),
+            scale_to_zero: None,
+        }),
         policy: autoscaler::Policy {
             down_after: args.scale_down_after,
             zero_after: args.zero_after,

@@ -121,6 +121,32 @@ fn a_fleet_at_zero_is_woken_by_one_request() {
     fleet.interrupt();
 }
 
+#[test]
+fn the_published_config_maps_act_here_too_and_a_mistake_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(&dir.path().join("data"), SMALL, "127.87.0.0");
+    let maps = format!("{}/api/v1/namespaces/default/configmaps", fleet.endpoint("kubernetes"));
+    let name = "wva-saturation-scaling-config";
+    let said = |thresholds: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"default": thresholds}});
+    let says = |expected: &str| {
+        wait_for(expected, Duration::from_secs(10), || {
+            let url = format!("{}/variants", fleet.endpoint("autoscaler"));
+            let (_, _, variants) = http(&url, "GET", None)?;
+            variants.contains(expected).then_some(())
+        });
+    };
+    assert_eq!(
+        http(&maps, "POST", Some(&said("kvCacheThreshold: 0.42\n"))).unwrap().0,
+        201
+    );
+    says("kvCacheThreshold 0.42");
+    let map = format!("{maps}/{name}");
+    assert_eq!(http(&map, "PUT", Some(&said("kvCacheTreshold: 0.5\n"))).unwrap().0, 200);
+    says("kvCacheTreshold: is not known");
+    says("kvCacheThreshold 0.42");
+    fleet.interrupt();
+}
+
 /// A page of metrics, once every family has a sample in it or in `others`.
 fn page_of_metrics(url: &str, others: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -186,7 +212,7 @@ fn the_metrics_reference_is_what_is_served() {
     drop(leaves);
     assert_eq!(ask(&fleet, false).0, 200);
 
-    // An autoscaler on its own beside it, with a ConfigMap and a Prometheus, which `tidegate up` has not.
+    // An autoscaler on its own beside it, with a ConfigMap, and a Prometheus, which `tidegate up` has not.
     let thresholds = json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "wva-saturation-scaling-config"}, "data": {"default": "kvCacheThreshold: 0.8"}});
     let maps = format!("{}/api/v1/namespaces/default/configmaps", fleet.endpoint("kubernetes"));
