@@ -42,8 +42,11 @@ pub(crate) async fn run(args: Autoscaler) -> anyhow::Result<()> {
     } else {
         SYSTEM_NAMESPACE
     };
-    let config = config(&args, &process, own_namespace)?;
     let publishing = publishing::config(&args, &process.publishing)?;
+    let config = Config {
+        decision_holds_for: publishing.stale_after,
+        ..config(&args, &process, own_namespace)?
+    };
     publishing::rehearse(&publishing).await?;
     let server = cluster.cluster_url.to_string();
     let client = kube::Client::try_from(cluster).context("the cluster's access data cannot be used")?;

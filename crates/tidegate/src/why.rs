@@ -37,8 +37,10 @@ pub(crate) async fn answer(question: Why) -> anyhow::Result<()> {
         .iter()
         .filter(|view| text(view, "name") == name || full(view) == name)
         .collect();
+    let first = found.first().map(|view| full(view));
     match found[..] {
-        [view] => {
+        // Objects of several kinds may have one name: who has the variant comes first.
+        [..] if first.is_some() && found.iter().all(|view| Some(full(view)) == first) => {
             if leader["observes"] == true {
                 print("It observes (--actuator observe) and sets nothing: this is what it would decide.\n\n")?;
             } else if leader["leads"] == false {
@@ -46,7 +48,8 @@ pub(crate) async fn answer(question: Why) -> anyhow::Result<()> {
                 let who = who.unwrap_or("nobody yet");
                 print(&format!("Not the leader ({who} is): this is what it would decide.\n\n"))?;
             }
-            print(&explain(view))
+            let all: Vec<String> = found.iter().map(|view| explain(view)).collect();
+            print(&all.join("\n\n"))
         }
         [] => {
             let names: Vec<_> = views.iter().map(full).collect();
@@ -124,13 +127,23 @@ fn explain(view: &Value) -> String {
     } else {
         number(&view["desired"])
     };
+    let of_kind = match text(view, "kind") {
+        "VariantAutoscaling" | "" => String::new(),
+        kind => format!(" ({kind})"),
+    };
     let _ = writeln!(
         out,
-        "{}  {} on {}",
+        "{}{}  {} on {}",
         text(view, "name"),
+        of_kind,
         text(view, "model"),
         view["accelerator"].as_str().unwrap_or("an unknown accelerator")
     );
+    if view.get("min").is_some_and(Value::is_null) {
+        let _ = writeln!(out, "  wants nothing: what it asks for is not in force");
+        let _ = writeln!(out, "  {}: {}", text(view, "reason"), text(view, "sentence"));
+        return out;
+    }
     let _ = writeln!(
         out,
         "  wants {desired} of {} to {} replicas; has {}, {} ready; {} per replica and hour",
@@ -256,5 +269,14 @@ mod tests {
     fn a_variant_without_a_decision_is_not_shown_as_zero() {
         let text = explain(&json!({"name": "v", "desired": null, "explanation": null}));
         assert!(text.contains("nothing decided yet"), "{text}");
+        let refused = explain(
+            &json!({"kind": "HorizontalPodAutoscaler", "name": "v", "model": "m", "desired": null,
+            "min": null, "max": null, "cost": null, "reason": "InvalidConfiguration", "sentence": "taken already"}),
+        );
+        assert!(
+            refused.contains("v (HorizontalPodAutoscaler)") && refused.contains("InvalidConfiguration: taken already"),
+            "{refused}"
+        );
+        assert!(!refused.contains('0'), "{refused}");
     }
 }

@@ -33,10 +33,14 @@ const UNKNOWN: &str = "unknown";
 /// Writes the page.
 pub(crate) fn page(facts: &Facts<'_>) -> String {
     let mut page = Writer::default();
-    let variants = if facts.leads { facts.variants } else { &[] };
+    let variants: Vec<&VariantView> = facts
+        .variants
+        .iter()
+        .filter(|view| facts.leads && view.in_series)
+        .collect();
     let per_variant = |page: &mut Writer, name: &str, help: &str, value: &dyn Fn(&VariantView) -> Option<f64>| {
         page.family(name, Kind::Gauge, help);
-        for view in variants {
+        for view in &variants {
             if let Some(value) = value(view) {
                 page.sample(name, &labels(view), value);
             }
@@ -89,7 +93,7 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
         Kind::Gauge,
         "Why a variant has its replicas: 1 for the reason that holds.",
     );
-    for view in variants {
+    for view in &variants {
         let labels = [
             ("variant_name", view.name.as_str()),
             ("namespace", &view.namespace),
@@ -183,9 +187,10 @@ pub(crate) mod tests {
             controller_instance: None,
             target_kind: "Deployment".to_owned(),
             target_name: name.to_owned(),
-            cost: 1.0,
-            min: 0,
-            max: 4,
+            cost: Some(1.0),
+            min: Some(0),
+            max: Some(4),
+            in_series: true,
             current: Some(0),
             ready: 0,
             desired: Some(2),

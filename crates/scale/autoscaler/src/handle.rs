@@ -12,11 +12,13 @@ use publish::Published;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Most decisions that are remembered.
-const HISTORY: usize = 256;
+const HISTORY: usize = 1024;
+/// Of them, of one model at most.
+const HISTORY_OF_MODEL: usize = 128;
 
 /// Tells what the autoscaler sees and does. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct Handle(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: watch::Sender<u64>,
+    /// How long a pass speaks for what is now.
+    holds_for: Duration,
 }
 
 #[derive(Debug)]
@@ -38,6 +42,8 @@ struct State {
     decisions: VecDeque<DecisionRecord>,
     variants: Vec<VariantView>,
     published: Arc<[Published]>,
+    /// When the last pass ended.
+    passed: Option<Instant>,
     sources: BTreeMap<String, SourceHealth>,
     gpus: InventoryRecord,
     /// Changes carried out, by what `wva_replica_scaling_total` is labelled with.
@@ -77,7 +83,7 @@ pub(crate) struct Pass {
 }
 
 impl Handle {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(holds_for: Duration) -> Self {
         Self(Arc::new(Shared {
             state: Mutex::new(State {
                 leads: false,
@@ -88,6 +94,7 @@ impl Handle {
                 decisions: VecDeque::new(),
                 variants: Vec::new(),
                 published: Vec::new().into(),
+                passed: None,
                 gpus: InventoryRecord::default(),
                 sources: BTreeMap::new(),
                 scalings: BTreeMap::new(),
@@ -96,11 +103,12 @@ impl Handle {
                 write_failures: 0,
             }),
             changed: watch::Sender::new(0),
+            holds_for,
         }))
     }
 
     /// The last decisions that changed something, or newly could not, newest
-    /// last; at most 256.
+    /// last; at most 1024, and 128 of one model.
     #[must_use]
     pub fn decisions(&self) -> Vec<DecisionRecord> {
         self.0.state.lock().decisions.iter().cloned().collect()
@@ -173,14 +181,23 @@ impl Handle {
         self.0.changed.subscribe()
     }
 
-    /// The gauges and counters as a Prometheus page.
+    /// The gauges and counters as a Prometheus page. Where no pass has ended
+    /// for longer than decisions hold, nothing is said of variants.
     #[must_use]
     pub fn metrics_text(&self) -> String {
+        self.metrics_at(Instant::now())
+    }
+
+    pub(crate) fn metrics_at(&self, now: Instant) -> String {
         let state = self.0.state.lock();
+        let holds = state
+            .passed
+            .is_some_and(|at| now.duration_since(at) <= self.0.holds_for);
+        let variants = if holds { &state.variants[..] } else { &[] };
         gauges::page(&gauges::Facts {
             leads: state.leads,
             configmaps: &state.configmaps,
-            variants: &state.variants,
+            variants,
             scalings: &state.scalings,
             sources: &state.sources,
             gpus: &state.gpus,
@@ -193,10 +210,7 @@ impl Handle {
     pub(crate) fn publish(&self, pass: Pass) {
         let mut state = self.0.state.lock();
         for record in pass.records {
-            if state.decisions.len() == HISTORY {
-                state.decisions.pop_front();
-            }
-            state.decisions.push_back(record);
+            remember(&mut state.decisions, record);
         }
         for scaling in pass.scalings {
             *state.scalings.entry(scaling).or_default() += 1;
@@ -209,7 +223,9 @@ impl Handle {
         let alive: BTreeSet<(&str, &str)> = named.collect();
         let lives = |scaling: &Scaling| alive.contains(&(scaling.namespace.as_str(), scaling.variant.as_str()));
         state.scalings.retain(|scaling, _| lives(scaling));
-        state.published = published::next(&state.published, &pass.variants, pass.leads, Instant::now());
+        let now = Instant::now();
+        state.passed = Some(now);
+        state.published = published::next(&state.published, &pass.variants, pass.leads, now);
         state.variants = pass.variants;
         state.leads = pass.leads;
         state.leader = pass.leader;
@@ -224,4 +240,16 @@ impl Handle {
         drop(state);
         self.0.changed.send_modify(|passes| *passes += 1);
     }
+}
+/// Adds a record, in place of the oldest of its model or of all where there are
+/// too many: one model's wavering does not push out what is known of the others.
+fn remember(decisions: &mut VecDeque<DecisionRecord>, record: DecisionRecord) {
+    let of_model = |other: &DecisionRecord| (&other.namespace, &other.model) == (&record.namespace, &record.model);
+    let too_many_of_model = decisions.iter().filter(|other| of_model(other)).count() >= HISTORY_OF_MODEL;
+    if too_many_of_model && let Some(oldest) = decisions.iter().position(of_model) {
+        decisions.remove(oldest);
+    } else if decisions.len() >= HISTORY {
+        decisions.pop_front();
+    }
+    decisions.push_back(record);
 }

@@ -96,6 +96,8 @@ pub struct Config {
     pub interval: Duration,
     /// When a model is full, when it has too much, how patient to be.
     pub policy: Policy,
+    /// Gauges of variants end when no pass has confirmed them for this long.
+    pub decision_holds_for: Duration,
     /// How replicas are asked for their metrics, if they are.
     pub scrape: Option<ScrapeConfig>,
     /// The Prometheus that is asked for them, if one is. Without scrapes of our
@@ -135,6 +137,7 @@ impl Default for Config {
             actuator: Actuator::default(),
             interval: Duration::from_millis(500),
             policy: Policy::default(),
+            decision_holds_for: Duration::from_secs(60),
             scrape: Some(ScrapeConfig::default()),
             prometheus: None,
             gateway: GatewaySource::None,
@@ -219,7 +222,7 @@ pub async fn start(client: kube::Client, mut config: Config, stop: CancellationT
         urgent: &changed,
     };
     let replicas = ReplicaSources::start(wanted, clock, &stop)?;
-    let handle = Handle::new();
+    let handle = Handle::new(config.decision_holds_for);
     let serve = async |address: Option<SocketAddr>, pages| match address {
         None => Ok(None),
         Some(address) => metrics_server::serve(address, pages, handle.clone(), stop.clone())

@@ -26,7 +26,8 @@ impl Decisions for Handle {
 /// the same name inherits nothing. Who does not lead publishes no decision, and
 /// what it publishes when it leads again is its own and new.
 pub(crate) fn next(before: &[Published], views: &[VariantView], leads: bool, now: Instant) -> Arc<[Published]> {
-    views.iter().map(|view| one(before, view, leads, now)).collect()
+    let told = views.iter().filter(|view| view.in_series);
+    told.map(|view| one(before, view, leads, now)).collect()
 }
 
 fn one(before: &[Published], view: &VariantView, leads: bool, now: Instant) -> Published {
@@ -190,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_pass_is_read_by_the_gauge_and_by_external_metrics_in_the_moment_it_is_told() {
-        let handle = Handle::new();
+        let handle = Handle::new(Duration::from_secs(60));
         let external = publish::InProcess::new(Arc::new(handle.clone()), Duration::from_secs(60));
         let wanted = || -> Vec<i64> {
             let series = external.series("shop", "wva_desired_replicas");
@@ -210,6 +211,9 @@ mod tests {
                 .metrics_text()
                 .contains("wva_desired_replicas{variant_name=\"a\"")
         );
+        let later = |seconds| handle.metrics_at(Instant::now() + Duration::from_secs(seconds));
+        assert!(later(55).contains("variant_name="));
+        assert!(!later(65).contains("variant_name="), "nobody confirms it any more");
         handle.publish(pass(false, vec![wanting("a", Some(1))]));
         assert_eq!(wanted(), Vec::<i64>::new(), "it leads no more");
     }

@@ -65,7 +65,8 @@ pub(crate) fn next(
     let count = |replicas: Option<u32>| replicas.map(|replicas| i32::try_from(replicas).unwrap_or(i32::MAX));
     let earlier = before.desired_optimized_alloc.as_ref();
     let after = VariantAutoscalingStatus {
-        current_alloc: before.current_alloc.clone(),
+        // The predecessor's; nobody would ever bring it up to date.
+        current_alloc: None,
         // What was decided stays known while nothing can be.
         desired_optimized_alloc: match count(findings.desired) {
             Some(num_replicas) => Some(DesiredAllocation {
@@ -97,6 +98,7 @@ pub(crate) fn patch(status: &VariantAutoscalingStatus) -> Value {
     for (field, absent) in [
         ("replicas", status.replicas.is_none()),
         ("readyReplicas", status.ready_replicas.is_none()),
+        ("currentAlloc", status.current_alloc.is_none()),
     ] {
         if absent {
             value[field] = Value::Null;

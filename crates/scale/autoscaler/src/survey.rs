@@ -49,8 +49,10 @@ pub(crate) struct Variant {
     pub(crate) invalid: Option<Invalid>,
     /// What ConfigMaps say of its model.
     pub(crate) config: Option<Arc<ModelConfig>>,
-    /// Why it is left alone, if it is.
+    /// Why it is left alone, if it is: its namespace is somebody else's.
     pub(crate) skipped: Option<String>,
+    /// Whether its name or target is another object's.
+    pub(crate) refused: bool,
     pub(crate) target_key: Option<TargetKey>,
     pub(crate) target: Result<Target, NoTarget>,
     /// Why what is known of its target is old, if it is.
@@ -88,6 +90,12 @@ impl Variant {
             (Some(settings), Ok(target), None) => Some((settings, target)),
             _ => None,
         }
+    }
+
+    /// Whether this process is the one to tell of it, in series: who has its
+    /// name, its target or its namespace tells of that.
+    pub(crate) fn is_told_here(&self) -> bool {
+        self.skipped.is_none() && !self.refused
     }
 
     pub(crate) fn ready(&self) -> u32 {
@@ -190,7 +198,9 @@ pub(crate) fn take(
         let target_key = settings
             .as_ref()
             .map(|settings| TargetKey::new(&namespace, &settings.target));
-        if let Err(taken) = claims.claim(subject, &namespace, &name, target_key.as_ref()) {
+        let claimed = claims.claim(subject, &namespace, &name, target_key.as_ref());
+        let refused = claimed.is_err();
+        if let Err(taken) = claimed {
             (settings, invalid) = (None, Some(taken));
         }
         let mut target = match &target_key {
@@ -223,6 +233,7 @@ pub(crate) fn take(
             instance: object.labels().get(CONTROLLER_INSTANCE_LABEL).cloned(),
             generation: object.metadata.generation,
             skipped: excluded(world, &namespace),
+            refused,
             namespace,
             name,
             uid,

@@ -31,12 +31,12 @@ pub struct VariantView {
     pub target_kind: String,
     /// Name of what is scaled; empty if the object does not say.
     pub target_name: String,
-    /// Cost of one replica per hour.
-    pub cost: f64,
-    /// Least replicas.
-    pub min: u32,
-    /// Most replicas.
-    pub max: u32,
+    /// Cost of one replica per hour; null if the object cannot be read.
+    pub cost: Option<f64>,
+    /// Least replicas; null if the object cannot be read.
+    pub min: Option<u32>,
+    /// Most replicas; null if the object cannot be read.
+    pub max: Option<u32>,
     /// Replicas the target has; null if there is no target.
     pub current: Option<u32>,
     /// Replicas that are ready.
@@ -56,6 +56,10 @@ pub struct VariantView {
     pub slo: Option<ServiceLevel>,
     /// What ConfigMaps say of its model, a line for each.
     pub configured: Arc<[String]>,
+    /// Whether series tell of it: what is in a namespace of another controller,
+    /// or claims what another object has, is only shown.
+    #[serde(skip)]
+    pub in_series: bool,
     /// Everything behind the last decision on its model, if there was one.
     pub explanation: Option<Arc<ExplanationRecord>>,
 }

@@ -29,6 +29,11 @@ enum Holds {
 }
 
 impl Selector {
+    /// Whether it requires anything.
+    pub(crate) const fn selects(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Reads `key=value`, `==`, `!=`, `key in (a,b)`, `key notin (a,b)`,
     /// `key` and `!key`, separated by commas. Nothing selects everything.
     ///

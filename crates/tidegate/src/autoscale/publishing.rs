@@ -80,10 +80,8 @@ pub(super) fn config(args: &Autoscaler, process: &Publishing) -> anyhow::Result<
         );
     }
     let holds_for = args.decision_holds_for.or(process.holds_for);
-    if holds_for.is_some() && external.listen.is_none() && keda.listen.is_none() {
-        bail!(
-            "--decision-holds-for: acts only with --external-metrics-listen or --keda-listen; add one or take this out"
-        );
+    if holds_for.is_some() && args.actuator == Actuator::Observe {
+        bail!("--actuator observe: it publishes nothing that --decision-holds-for could end; take one of the two out");
     }
     let default = Config::default();
     let config = Config {
@@ -402,7 +400,10 @@ mod tests {
                 &["--actuator=observe", "--keda-listen=:0"],
                 &["--actuator observe: it publishes nothing, so --keda-listen has nothing to serve"],
             ),
-            (&["--decision-holds-for=30s"], &["--decision-holds-for: acts only with"]),
+            (
+                &["--actuator=observe", "--decision-holds-for=30s"],
+                &["--actuator observe: it publishes nothing that --decision-holds-for could end"],
+            ),
             (
                 &["--keda-listen=:0", "--decision-holds-for=10ms"],
                 &["--decision-holds-for is below one second"],

@@ -86,7 +86,7 @@ impl Feed {
             starting: count(ReplicaState::Starting) + count(ReplicaState::Pending),
             cost_per_hour: views
                 .iter()
-                .map(|view| view.cost * f64::from(view.current.unwrap_or(0)))
+                .map(|view| view.cost.unwrap_or(0.0) * f64::from(view.current.unwrap_or(0)))
                 .fold(0.0, |sum, cost| sum + cost),
         }
     }
@@ -167,9 +167,9 @@ fn variant(view: &VariantView, pods: &[Arc<Pod>], now_ms: i64) -> Variant {
             .accelerator
             .clone()
             .unwrap_or_else(|| "unknown accelerator".to_owned()),
-        cost_per_hour: Some(view.cost),
-        min: view.min,
-        max: view.max,
+        cost_per_hour: view.cost,
+        min: view.min.unwrap_or_default(),
+        max: view.max.unwrap_or_default(),
         current: view.current,
         ready: view.current.map(|_| view.ready),
         desired: view.desired,

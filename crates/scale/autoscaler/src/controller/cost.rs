@@ -198,7 +198,7 @@ fn controller(variants: usize) -> Controller {
         orders: Orders::default(),
         replicas: ReplicaSources::start(wanted, clock, &stop).unwrap(),
         gpus: Counter::new(client.clone(), NodeSelector::default(), stop),
-        handle: Handle::new(),
+        handle: Handle::new(Duration::from_secs(60)),
         writer: Writer::start(client, Leadership::alone(), clock),
         leadership: Leadership::alone(),
         config,

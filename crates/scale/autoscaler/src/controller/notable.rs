@@ -15,20 +15,45 @@ pub(super) struct Notable(BTreeMap<String, Told>);
 
 #[derive(Debug, Default)]
 struct Told {
-    change: Option<(Instant, u32, u32)>,
+    change: Option<(Instant, Change)>,
     obstacle: Option<(Instant, Reason)>,
 }
 
+/// A change, and what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Change {
+    from: u32,
+    to: u32,
+    came: Came,
+}
+
+/// What came of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// It was carried out, or nobody is to do so.
+    Done,
+    /// It is a wish, until somebody else acts on it.
+    Wished,
+    /// It could not be carried out.
+    Failed,
+}
+
 impl Notable {
-    /// Whether `decided` is new; remembers it if so.
-    pub(super) fn is_new(&mut self, uid: &str, decided: &VariantDecision, now: Instant) -> bool {
+    /// Whether `decided`, and what `came` of it, is new; remembers it if so.
+    pub(super) fn is_new(&mut self, uid: &str, decided: &VariantDecision, came: Came, now: Instant) -> bool {
         let told = self.0.entry(uid.to_owned()).or_default();
         if decided.from != decided.to {
+            let change = Change {
+                from: decided.from,
+                to: decided.to,
+                came,
+            };
+            // A wish stays one for as long as somebody else holds it back.
             let known = told
                 .change
-                .is_some_and(|(at, from, to)| (from, to) == (decided.from, decided.to) && now.since(at) < AGAIN);
+                .is_some_and(|(at, told)| told == change && (came == Came::Wished || now.since(at) < AGAIN));
             if !known {
-                told.change = Some((now, decided.from, decided.to));
+                told.change = Some((now, change));
             }
             return !known;
         }
@@ -85,15 +110,18 @@ mod tests {
         let mut notable = Notable::default();
         let at = Instant::from_secs;
         let up = decided(1, 3, Reason::Saturated);
-        assert!(notable.is_new("u", &up, at(1)));
-        assert!(!notable.is_new("u", &up, at(2)), "waiting for somebody to act");
+        assert!(notable.is_new("u", &up, Came::Done, at(1)));
         assert!(
-            notable.is_new("u", &decided(1, 4, Reason::Saturated), at(3)),
+            !notable.is_new("u", &up, Came::Done, at(2)),
+            "waiting for somebody to act"
+        );
+        assert!(
+            notable.is_new("u", &decided(1, 4, Reason::Saturated), Came::Done, at(3)),
             "another change"
         );
-        assert!(!notable.is_new("u", &decided(4, 4, Reason::CoversDemand), at(4)));
+        assert!(!notable.is_new("u", &decided(4, 4, Reason::CoversDemand), Came::Done, at(4)));
         assert!(
-            notable.is_new("u", &decided(1, 4, Reason::Saturated), at(5)),
+            notable.is_new("u", &decided(1, 4, Reason::Saturated), Came::Done, at(5)),
             "undone and decided again"
         );
     }
@@ -103,9 +131,23 @@ mod tests {
         let mut notable = Notable::default();
         let at = Instant::from_secs;
         let full = decided(4, 4, Reason::AtMaximum);
-        assert!(notable.is_new("u", &full, at(1)));
-        assert!((2..200).all(|second| !notable.is_new("u", &full, at(second))));
-        assert!(notable.is_new("u", &full, at(300)), "after a pause");
-        assert!(!notable.is_new("u", &decided(4, 4, Reason::CoversDemand), at(301)));
+        assert!(notable.is_new("u", &full, Came::Done, at(1)));
+        assert!((2..200).all(|second| !notable.is_new("u", &full, Came::Done, at(second))));
+        assert!(notable.is_new("u", &full, Came::Done, at(300)), "after a pause");
+        assert!(!notable.is_new("u", &decided(4, 4, Reason::CoversDemand), Came::Done, at(301)));
+    }
+
+    #[test]
+    fn what_fails_and_then_succeeds_is_told_twice_and_a_wish_once() {
+        let mut notable = Notable::default();
+        let at = Instant::from_secs;
+        let up = decided(1, 3, Reason::Saturated);
+        assert!(notable.is_new("u", &up, Came::Failed, at(1)));
+        assert!(!notable.is_new("u", &up, Came::Failed, at(2)));
+        assert!(notable.is_new("u", &up, Came::Done, at(3)), "it has succeeded");
+        // Held back by an HPA's maximum for ten minutes.
+        assert!(notable.is_new("v", &up, Came::Wished, at(1)));
+        assert!((2..600).all(|second| !notable.is_new("v", &up, Came::Wished, at(second))));
+        assert!(notable.is_new("v", &decided(1, 4, Reason::Saturated), Came::Wished, at(601)));
     }
 }

@@ -78,7 +78,8 @@ impl Controller {
                 told.insert(key);
                 scalings.extend(scaling_of(variant, decided, outcome));
             }
-            if leads {
+            // What is in a namespace of somebody else's is not touched.
+            if leads && variant.skipped.is_none() {
                 let before = || status_before(&self.written, variant).into_owned();
                 self.teller.conditions(variant, &findings, before, at);
                 self.write_status(variant, &findings, wall);
@@ -176,9 +177,9 @@ impl Controller {
                 .as_ref()
                 .map(|key| key.name.clone())
                 .unwrap_or_default(),
-            cost: settings.map_or(0.0, |settings| settings.cost),
-            min: settings.map_or(0, |settings| settings.min),
-            max: settings.map_or(0, |settings| settings.max),
+            cost: settings.map(|settings| settings.cost),
+            min: settings.map(|settings| settings.min),
+            max: settings.map(|settings| settings.max),
             current: variant.target.as_ref().ok().map(|target| target.replicas),
             ready: variant.ready(),
             desired: decided.map(|decided| decided.to),
@@ -188,6 +189,7 @@ impl Controller {
             model_signals: heard.map(|heard| ModelRecord::of(heard.model(), now)),
             slo: config.and_then(|config| config.slo.clone()),
             configured: config.map_or_else(|| Vec::new().into(), |config| config.from.clone()),
+            in_series: variant.is_told_here(),
             explanation,
         }
     }

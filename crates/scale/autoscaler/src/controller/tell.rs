@@ -1,6 +1,6 @@
 //! What people hear of: Events of decisions and of conditions that turned.
 
-use super::notable::Notable;
+use super::notable::{Came, Notable};
 use super::turns::Turns;
 use super::{Acted, Late};
 use crate::events::{self, Budget, Kind};
@@ -54,7 +54,9 @@ impl Teller {
         at: Moment,
     ) -> bool {
         // What comes of it is told when that is known.
-        if matches!(outcome, Some(Acted::UnderWay)) || !self.notable.is_new(&variant.uid, decided, at.now) {
+        if matches!(outcome, Some(Acted::UnderWay))
+            || !self.notable.is_new(&variant.uid, decided, came(outcome), at.now)
+        {
             return false;
         }
         let sentence = if decided.from == decided.to {
@@ -68,7 +70,7 @@ impl Teller {
 
     /// Makes an Event of a decision that was carried out only after its pass.
     pub(super) fn late(&mut self, variant: &Variant, late: &Late, outcome: Option<&Acted>, at: Moment) -> bool {
-        let new = self.notable.is_new(&variant.uid, &late.decided, at.now);
+        let new = self.notable.is_new(&variant.uid, &late.decided, came(outcome), at.now);
         if new {
             self.carried_out(variant, &late.decided, &late.sentence, outcome, at);
         }
@@ -86,6 +88,9 @@ impl Teller {
         let (kind, reason) = match outcome {
             Some(Acted::Failed(_)) => (Kind::Warning, "ScaleFailed"),
             Some(Acted::Overtaken) => (Kind::Normal, "ScaleOvertaken"),
+            // Who acts on it may do so late, in part or not at all.
+            Some(Acted::Published) if decided.to > decided.from => (Kind::Normal, "WantsMore"),
+            Some(Acted::Published) if decided.to < decided.from => (Kind::Normal, "WantsFewer"),
             _ => match (decided.from, decided.to) {
                 (0, to) if to > 0 => (Kind::Normal, "ScaledFromZero"),
                 (from, 0) if from > 0 => (Kind::Normal, "ScaledToZero"),
@@ -137,5 +142,12 @@ impl Teller {
             let event = events::event(variant, kind, reason, "Decide", message, self.made, at.wall);
             self.pending.push(event);
         }
+    }
+}
+fn came(outcome: Option<&Acted>) -> Came {
+    match outcome {
+        Some(Acted::Failed(_) | Acted::Overtaken) => Came::Failed,
+        Some(Acted::Published) => Came::Wished,
+        Some(Acted::Done | Acted::UnderWay) | None => Came::Done,
     }
 }

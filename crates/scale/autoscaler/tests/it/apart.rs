@@ -53,6 +53,12 @@ async fn a_target_that_never_answers_keeps_no_other_waiting() {
     fleet
         .until("the first's replicas", async || fleet.replicas("stuck").await == 2)
         .await;
+    fleet
+        .until("an Event of it", async || {
+            let events = fleet.events("stuck").await;
+            events.iter().any(|(reason, _)| reason == "ScaledUp")
+        })
+        .await;
 }
 
 fn worker(replicas: i64) -> Value {
@@ -207,4 +213,41 @@ async fn what_may_not_be_listed_is_not_said_to_be_missing() {
             })
             .await;
     }
+}
+
+/// Two controllers: one for everything, and one for the namespace that the
+/// first is told to leave alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_excluded_namespace_is_left_to_its_own_controller() {
+    let fleet = Fleet::start().await;
+    fleet
+        .patch_namespace(json!({"metadata": {"annotations": {"wva.llmd.ai/exclude": "true"}}}))
+        .await;
+    fleet.deployment("llama", 1).await;
+    fleet.variant("llama", "llama", json!({"minReplicas": 2})).await;
+    let everywhere = fleet.autoscaler_of_all(direct()).await;
+    let shown = || everywhere.handle.variants();
+    fleet
+        .until("a word on it", async || {
+            shown()
+                .iter()
+                .any(|view| view.reason == "SkippedProcessing" && view.sentence.contains("wva.llmd.ai/exclude"))
+        })
+        .await;
+    let passes = *everywhere.handle.changed().borrow();
+    fleet
+        .until("passes", async || *everywhere.handle.changed().borrow() > passes + 20)
+        .await;
+    assert!(fleet.get("llama").await["status"].is_null());
+    assert_eq!(fleet.events("llama").await, []);
+    assert!(!everywhere.handle.metrics_text().contains("variant_name="));
+
+    let own = fleet.autoscaler(direct()).await;
+    fleet
+        .until("the replicas its own decides", async || {
+            fleet.replicas("llama").await == 2
+        })
+        .await;
+    assert!(own.handle.metrics_text().contains("wva_desired_replicas{"));
+    assert!(!everywhere.handle.metrics_text().contains("variant_name="));
 }

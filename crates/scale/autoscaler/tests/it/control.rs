@@ -149,7 +149,7 @@ async fn retention_costs_and_service_levels_come_from_their_maps() {
         .await;
     let views = scaler.handle.variants();
     let llama = views.iter().find(|view| view.name == "llama").unwrap();
-    assert_eq!((llama.cost, llama.min), (23.0, 0));
+    assert_eq!((llama.cost, llama.min), (Some(23.0), Some(0)));
     let slo = llama.slo.as_ref().unwrap();
     assert_eq!(
         (slo.class.as_str(), slo.ttft_ms, slo.tpot_ms),
@@ -216,7 +216,7 @@ async fn a_managed_hpa_is_a_variant_of_its_own_unless_a_variantautoscaling_has_i
             view("alone").is_some_and(|view| view.desired == Some(3) && view.kind == "HorizontalPodAutoscaler")
         })
         .await;
-    assert_eq!(view("alone").unwrap().cost, 2.5);
+    assert_eq!(view("alone").unwrap().cost, Some(2.5));
     let series = "wva_desired_replicas{variant_name=\"alone\",namespace=\"default\",accelerator_type=\"L4\"} 3";
     assert!(
         scaler.handle.metrics_text().contains(series),
@@ -230,7 +230,7 @@ async fn a_managed_hpa_is_a_variant_of_its_own_unless_a_variantautoscaling_has_i
                 .events("alone")
                 .await
                 .iter()
-                .any(|(reason, _)| reason == "ScaledUp")
+                .any(|(reason, _)| reason == "WantsMore")
         })
         .await;
 

@@ -9,7 +9,7 @@
 use crate::gate::Gate;
 use autoscaler::{Config, Running};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
@@ -126,6 +126,13 @@ impl Fleet {
     /// One that reaches the API through a gate.
     pub(crate) async fn autoscaler_through(&self, gate: &Gate, config: Config) -> Running {
         self.autoscaler_by(gate.client(), config, self.stop.child_token()).await
+    }
+
+    /// One that looks after all namespaces.
+    pub(crate) async fn autoscaler_of_all(&self, config: Config) -> Running {
+        autoscaler::start(self.client.clone(), config, self.stop.child_token())
+            .await
+            .unwrap()
     }
 
     async fn autoscaler_by(&self, client: Client, config: Config, stop: CancellationToken) -> Running {
@@ -263,6 +270,14 @@ impl Fleet {
     pub(crate) async fn patch(&self, name: &str, patch: Value) {
         self.variants()
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn patch_namespace(&self, patch: Value) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces
+            .patch(NAMESPACE, &PatchParams::default(), &Patch::Merge(patch))
             .await
             .unwrap();
     }

@@ -12,9 +12,10 @@ use std::time::{Instant, SystemTime};
 
 /// The values of a metric in a namespace for the variants selected by `query`.
 ///
-/// A variant whose decision may not be acted on has no value. If that is so
-/// for all selected, the answer is an error that says why: the autoscaler that
-/// asked shows it in its conditions.
+/// A variant whose decision may not be acted on has no value. If one that was
+/// selected has none, the answer is an error that says why, which the autoscaler
+/// that asked shows in its conditions: it sums values up, and what is missing
+/// would count as 0. Who selects nothing looks around, and sees what there is.
 pub(super) fn list(
     board: &Board,
     namespace: &str,
@@ -53,7 +54,7 @@ pub(super) fn list(
         }
     }
     match withheld {
-        Some(why) if items.is_empty() => Err(Refusal::new(StatusCode::NOT_FOUND, why)),
+        Some(why) if selector.selects() || items.is_empty() => Err(Refusal::new(StatusCode::NOT_FOUND, why)),
         _ => Ok(json!({
             "kind": "ExternalMetricValueList",
             "apiVersion": format!("{GROUP}/{VERSION}"),
