@@ -146,6 +146,8 @@ fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::
         scrape: args.pod_scrape.then(ScrapeConfig::default),
         prometheus,
         policy: Policy {
+            queue_wait: args.queue_wait,
+            pending_timeout: args.pending_timeout,
             down_after: args.scale_down_after,
             zero_after: args.zero_after,
             ..default.policy

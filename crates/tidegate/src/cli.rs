@@ -94,6 +94,12 @@ pub(crate) struct Up {
     /// How long a request may wait for an endpoint
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = millis)]
     pub(crate) queue_timeout: Duration,
+    /// How long requests may wait for a replica before there are too few
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = millis)]
+    pub(crate) queue_wait: Duration,
+    /// How long a replica may take to start before others are started in its place; twice as long as they take, if that is longer
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = millis)]
+    pub(crate) pending_timeout: Duration,
     /// How long load must have been lower before a replica is taken away
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = millis)]
     pub(crate) scale_down_after: Duration,
@@ -195,6 +201,12 @@ pub(crate) struct Autoscaler {
     /// Whether to ask the Pods themselves for their metrics; Prometheus is asked if PROMETHEUS_BASE_URL names one
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) pod_scrape: bool,
+    /// How long requests may wait for a replica before there are too few
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = millis)]
+    pub(crate) queue_wait: Duration,
+    /// How long a replica may take to start before others are started in its place; twice as long as they take, if that is longer
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = millis)]
+    pub(crate) pending_timeout: Duration,
     /// How long load must have been lower before a replica is taken away
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = millis)]
     pub(crate) scale_down_after: Duration,

@@ -303,6 +303,8 @@ fn scaler_config(args: &Up, gateway: &gateway::Handle) -> autoscaler::Config {
             scale_to_zero: None,
         }),
         policy: autoscaler::Policy {
+            queue_wait: args.queue_wait,
+            pending_timeout: args.pending_timeout,
             down_after: args.scale_down_after,
             zero_after: args.zero_after,
             ..config.policy

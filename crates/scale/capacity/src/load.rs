@@ -105,6 +105,8 @@ pub(crate) struct Load<'a> {
     /// Requests per second that arrive, where gateways count them, else where
     /// replicas do.
     pub(crate) arriving: Option<f64>,
+    /// Requests per second that replicas counted, where no gateway tells.
+    pub(crate) counted: Option<f64>,
     /// Requests per second to provide for, where they are counted.
     pub(crate) arrivals: Option<f64>,
     /// Slots that the present load needs, backlog included.
@@ -213,6 +215,7 @@ impl<'a> Load<'a> {
         Self {
             generating,
             arriving,
+            counted: told.filter(|_| demand.is_none()),
             arrivals,
             slots_known: !known.is_empty(),
             ready_replicas,
@@ -244,6 +247,7 @@ impl<'a> Load<'a> {
         self.covered()
             && self.queued() == 0
             && !self.generating
+            && self.counted.is_none_or(|rate| rate <= 0.0)
             && self.demand.is_none_or(|demand| demand.in_flight == 0)
             && self.busy.is_none_or(|busy| busy <= 0.0)
             && self.waiting.is_none_or(|waiting| waiting.max <= 0.0)
@@ -403,13 +407,14 @@ fn gateway(view: &GatewayView, policy: &Policy, now: Instant) -> (Option<Demand>
 
 fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut Memory, now: Instant) -> Stand<'a> {
     let mut ready_replicas: Vec<&ReplicaView> = Vec::new();
+    let patience = memory.may_take(&variant.name, policy.pending_timeout);
     let (mut starting, mut stuck_pods, mut stuck_why) = (0_u32, 0_u32, None);
     let mut replicas: Vec<&ReplicaView> = variant.replicas.iter().collect();
     replicas.sort_by(|a, b| a.name.cmp(&b.name));
     for replica in replicas {
         match &replica.state {
             ReplicaState::Ready => ready_replicas.push(replica),
-            ReplicaState::Pending { since } if now.since(*since) <= policy.pending_timeout => starting += 1,
+            ReplicaState::Pending { since } if now.since(*since) <= patience => starting += 1,
             ReplicaState::Unschedulable { since, .. } if now.since(*since) <= policy.unschedulable_grace => {
                 starting += 1;
             }
@@ -452,7 +457,7 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
     let stuck_pods = stuck_pods.min(variant.wanted - ready - starting);
     let absent = variant.wanted - ready - starting - stuck_pods;
     let absent_for = now.since(memory.absent_since(&variant.name, absent > 0, now));
-    let given_up = absent > 0 && absent_for > policy.pending_timeout;
+    let given_up = absent > 0 && absent_for > policy.creation_timeout;
     if given_up {
         let lacks = words::count(absent as usize, "replica", "replicas");
         stuck_why.get_or_insert(format!(

@@ -140,6 +140,14 @@ impl Memory {
         Some(Duration::from_secs_f64(longest))
     }
 
+    /// How long a replica of `variant` may take to start: `given`, or twice as
+    /// long as they are known to take.
+    pub(crate) fn may_take(&self, variant: &str, given: Duration) -> Duration {
+        let typical = self.starts.get(variant).and_then(|starts| starts.typical);
+        let twice = typical.and_then(|seconds| Duration::try_from_secs_f64(2.0 * seconds).ok());
+        twice.map_or(given, |twice| twice.max(given))
+    }
+
     /// Since when `variant` lacks replicas that nobody has made yet.
     pub(crate) fn absent_since(&mut self, variant: &str, lacks: bool, now: Instant) -> Instant {
         if lacks {

@@ -73,8 +73,12 @@ pub struct Policy {
     /// The same of a signal that a Prometheus recorded, which does so once per
     /// scrape interval.
     pub max_age_recorded: Duration,
-    /// A replica that is not ready after this long no longer counts as coming.
+    /// A replica that is not ready after this long no longer counts as coming;
+    /// nor one that takes twice as long as its variant's are known to take, if
+    /// that is longer.
     pub pending_timeout: Duration,
+    /// A replica that nobody has made after this long no longer counts as coming.
+    pub creation_timeout: Duration,
     /// A replica no node takes for this long no longer counts as coming.
     pub unschedulable_grace: Duration,
     /// Scale down only to what the highest load of this long would need.
@@ -108,7 +112,9 @@ impl Default for Policy {
             assumed_startup: Duration::from_secs(10),
             max_age: Duration::from_secs(5),
             max_age_recorded: Duration::from_secs(30),
-            pending_timeout: Duration::from_secs(120),
+            // A large model is loaded for minutes.
+            pending_timeout: Duration::from_secs(600),
+            creation_timeout: Duration::from_secs(120),
             unschedulable_grace: Duration::from_secs(3),
             down_after: Duration::from_secs(30),
             zero_after: Duration::from_secs(60),

@@ -23,14 +23,12 @@ pub struct Tidegate {
 }
 
 impl Tidegate {
-    /// The product's defaults, with waits of up to `may_wait_s` as the limit
-    /// that the operator set, and at most `most` replicas.
+    /// The product's defaults, with `--queue-wait` at the `may_wait_s` that the
+    /// day allows, and at most `most` replicas.
     #[must_use]
     pub fn new(may_wait_s: u64, most: u32) -> Self {
         let policy = capacity::Policy {
             queue_wait: Duration::from_secs(may_wait_s),
-            // The longest start-up that is compared is longer than the default.
-            pending_timeout: Duration::from_secs(3_600),
             ..capacity::Policy::default()
         };
         let variant = VariantView {

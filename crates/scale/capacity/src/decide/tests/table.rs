@@ -206,7 +206,12 @@ fn what_is_on_its_way_counts_until_it_times_out() {
     let decision = scene(10).decide();
     assert_eq!(decision.variants.iter().map(|v| v.to).collect::<Vec<_>>(), [3, 0]);
     assert_eq!(decision.variants[0].reason, Reason::Starting);
-    let decision = scene(500).decide();
+    assert_eq!(
+        scene(500).decide().variants[1].to,
+        0,
+        "a large model is loaded for minutes"
+    );
+    let decision = scene(700).decide();
     assert_eq!(
         decision.variants.iter().map(|v| v.to).collect::<Vec<_>>(),
         [3, 2],
@@ -317,6 +322,18 @@ fn to_zero_after_the_retention_and_only_if_all_is_known_to_be_idle() {
     let mut scene = idle();
     scene.view.variants[0].replicas[0].token_rate = Signal::observed(5.0, scene.now, Source::Replica);
     assert_eq!(scene.after(Duration::from_secs(120)).variants[0].to, 1);
+
+    // One of an engine that counts no tokens, between two looks.
+    let mut scene = idle();
+    scene.view.gateway = GatewayView::Absent;
+    assert_eq!(scene.after(Duration::from_secs(120)).variants[0].to, 0);
+    let mut scene = idle();
+    scene.view.gateway = GatewayView::Absent;
+    scene.view.arrivals = Signal::observed(0.05, scene.now, Source::Replica);
+    for _ in 0..12 {
+        scene.view.arrivals = Signal::observed(0.05, scene.now + Duration::from_secs(10), Source::Replica);
+        assert_eq!(scene.after(Duration::from_secs(10)).variants[0].to, 1);
+    }
 
     // A gateway that cannot be heard may hold a request.
     let mut scene = idle();
