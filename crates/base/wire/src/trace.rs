@@ -86,6 +86,10 @@ fn azure(line: &str) -> Result<Request, String> {
     let mut fields = line.split(',').map(str::trim);
     let mut field = |name: &str| fields.next().ok_or_else(|| format!("{name} is missing"));
     let (time, prompt, generated) = (field("TIMESTAMP")?, field("ContextTokens")?, field("GeneratedTokens")?);
+    // A comma within a number makes two of one: what is read would be wrong, not just more.
+    if let Some(extra) = fields.find(|extra| !extra.is_empty()) {
+        return Err(format!("{extra:?} is one field too many after GeneratedTokens"));
+    }
     let tokens = |name: &str, text: &str| {
         let number: Result<u32, _> = text.parse();
         number.map_err(|_| format!("{name} is {text:?}, not a whole number of tokens"))
@@ -122,14 +126,21 @@ fn seconds(text: &str) -> Option<f64> {
     sound.then(|| days as f64 * 86_400.0 + f64::from(hours) * 3_600.0 + f64::from(minutes) * 60.0 + seconds - offset)
 }
 
-/// Seconds that `Z`, `+02:00` or `-05:00` is ahead of UTC.
+/// Seconds that `Z`, `+02:00` or `-05:00` is ahead of UTC; no place is further
+/// ahead than 14 hours.
 fn offset_s(text: &str) -> Option<f64> {
     if text == "Z" {
         return Some(0.0);
     }
-    let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
+    let sign = if text.starts_with('-') { -1 } else { 1 };
     let (hours, minutes) = text[1..].split_once(':')?;
-    Some(sign * (hours.parse::<f64>().ok()? * 3_600.0 + minutes.parse::<f64>().ok()? * 60.0))
+    // Digits alone: `parse` would take a second sign.
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse::<i32>().ok()).flatten()
+    };
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    (hours <= 14 && minutes < 60).then(|| f64::from(sign * (hours * 3_600 + minutes * 60)))
 }
 
 /// Days since 1970-01-01 in the Gregorian calendar: years begin in March, so
@@ -214,6 +225,10 @@ mod tests {
                 format!("{header}2024-01-01 00:00:00,1"),
                 "line 2: GeneratedTokens is missing",
             ),
+            (
+                format!("{header}2024-01-01 00:00:00,1,2\n2024-01-01 00:00:01,1,2,3"),
+                "line 3: \"3\" is one field too many",
+            ),
             ("{\"timestamp\": 0}".to_owned(), "line 1: missing field `input_length`"),
             (
                 "{\"timestamp\": 0, \"input_length\": -1, \"output_length\": 1}".to_owned(),
@@ -228,6 +243,57 @@ mod tests {
             let error = parse(&text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn an_offset_is_one_that_a_place_has() {
+        let of = |offset: &str| {
+            let header = "TIMESTAMP,ContextTokens,GeneratedTokens";
+            let text = format!("{header}\n2024-01-01 00:00:00Z,1,2\n2024-01-02 00:00:00{offset},1,2");
+            parse(&text).map(|requests| requests[1].at_s / 3_600.0)
+        };
+        // (offset, hours after midnight UTC of the day before)
+        let taken = [
+            ("Z", 24.0),
+            ("+00:00", 24.0),
+            ("+02:00", 22.0),
+            ("-05:00", 29.0),
+            ("+14:00", 10.0),
+            ("+05:45", 18.25),
+            ("+5:30", 18.5),
+        ];
+        for (offset, hours) in taken {
+            assert_eq!(of(offset), Ok(hours), "{offset}");
+        }
+        let refused = [
+            "+nan:00",
+            "+inf:00",
+            "+9999:00",
+            "+15:00",
+            "-24:00",
+            "+02:60",
+            "+02:nan",
+            "+1e3:00",
+            "+1.5:00",
+            "+-2:00",
+            "++2:00",
+            "+02",
+            "+0200",
+            "+:",
+            "+02:00:00",
+            "z",
+            "Z+01:00",
+        ];
+        for offset in refused {
+            let error = of(offset).unwrap_err().to_string();
+            assert!(error.starts_with("line 3: TIMESTAMP is"), "{offset}: {error}");
+        }
+    }
+
+    #[test]
+    fn empty_fields_at_the_end_of_a_row_are_passed_over() {
+        let text = "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:00,1,2,, ";
+        assert_eq!(parse(text).unwrap().len(), 1);
     }
 
     proptest! {
