@@ -83,6 +83,52 @@ fn the_published_figures_of_the_older_service_times_come_out() {
     close("rho", seen.rho, 0.79263, 1e-4);
 }
 
+/// A replica whose parameters were fitted to two measured batches.
+#[test]
+fn the_published_figures_of_a_fitted_replica_come_out() {
+    let fitted = |gamma, delta| {
+        let service = [6.973, 0.027, gamma, delta];
+        prefill_decode(64, service, [128.0, 128.0], Averaging::AsPublished).unwrap()
+    };
+    let model = fitted(5.0, 0.02);
+    let seen = model.at(20.0).unwrap();
+    let figures = [
+        ("highest rate", model.max_rate(), 50.1905),
+        ("throughput", seen.throughput, 20.0),
+        (
+            "response",
+            seen.wait_ms + seen.prefill_ms + 127.0 * seen.itl_ms,
+            1018.56,
+        ),
+        ("wait", seen.wait_ms, 0.0),
+        ("in service", seen.in_service, 20.371),
+        ("ITL", seen.itl_ms, 7.550),
+        ("TTFT", seen.ttft_ms, 59.71),
+    ];
+    for (word, ours, published) in figures {
+        close(word, ours, published, 1e-4);
+    }
+
+    // Which target, in ms, and the highest rate at which it holds.
+    let ttft = |ms| Targets {
+        ttft: Some(Target::mean(ms)),
+        ..Targets::default()
+    };
+    let itl = Targets {
+        itl: Some(Target::mean(8.0)),
+        ..Targets::default()
+    };
+    let model = fitted(14.825, 0.001_364);
+    let cases = [
+        ("TTFT 500", ttft(500.0), 55.03859),
+        ("TTFT 100", ttft(100.0), 51.90086),
+        ("ITL 8", itl, 35.69948),
+    ];
+    for (word, targets, published) in cases {
+        close(word, model.size(&targets).unwrap().rate, published, 1e-5);
+    }
+}
+
 /// A server sized and spread over replicas, as published: two models on two
 /// accelerators. There TTFT counts wait and prefill only.
 #[test]
