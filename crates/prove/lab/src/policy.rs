@@ -3,11 +3,13 @@
 //! future.
 
 mod hpa_policy;
+mod keda;
 mod predecessor;
 mod sleeping;
 mod tidegate;
 
 pub use hpa_policy::{Hpa, Signal};
+pub use keda::{Keda, Pace};
 pub use predecessor::Predecessor;
 pub use sleeping::Sleeping;
 pub use tidegate::Tidegate;

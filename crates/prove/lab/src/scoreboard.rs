@@ -2,7 +2,7 @@
 
 use crate::day::{CEILING, Day, STEP};
 use crate::optimum;
-use crate::policy::{Hpa, Predecessor, Signal, Sleeping, Tidegate};
+use crate::policy::{Hpa, Keda, Pace, Predecessor, Signal, Sleeping, Tidegate};
 use crate::run::{Policy, run};
 use crate::world::World;
 
@@ -15,8 +15,10 @@ pub enum Contender {
     HpaInflight,
     /// The predecessor's default and the HPA that follows it.
     Predecessor,
-    /// KEDA on the same requests as `hpa-inflight`.
+    /// KEDA with its defaults, on the same requests as `hpa-inflight`.
     Keda,
+    /// The same with the `behavior` of the predecessor's sample.
+    KedaSample,
     /// Ours.
     Tidegate,
     /// Ours with a sleeping tier.
@@ -25,11 +27,12 @@ pub enum Contender {
 
 impl Contender {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::HpaCpu,
         Self::HpaInflight,
         Self::Predecessor,
         Self::Keda,
+        Self::KedaSample,
         Self::Tidegate,
         Self::TidegateSleeping,
     ];
@@ -42,6 +45,7 @@ impl Contender {
             Self::HpaInflight => "hpa-inflight",
             Self::Predecessor => "predecessor",
             Self::Keda => "keda",
+            Self::KedaSample => "keda-sample",
             Self::Tidegate => "tidegate",
             Self::TidegateSleeping => "tidegate-sleeping",
         }
@@ -53,7 +57,8 @@ impl Contender {
             Self::HpaCpu => Box::new(Hpa::new(Signal::Cpu, most)),
             Self::HpaInflight => Box::new(Hpa::new(Signal::InFlight, most)),
             Self::Predecessor => Box::new(Predecessor::new(most)),
-            Self::Keda => Box::new(Hpa::new(Signal::Keda, most)),
+            Self::Keda => Box::new(Keda::new(Pace::Default, most)),
+            Self::KedaSample => Box::new(Keda::new(Pace::Sample, most)),
             Self::Tidegate => Box::new(Tidegate::new(rules.may_wait_s, most)),
             Self::TidegateSleeping => Box::new(Sleeping::new(rules.may_wait_s, most, rules.sleep_cost)),
         }

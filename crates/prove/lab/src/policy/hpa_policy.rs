@@ -1,20 +1,22 @@
-//! Kubernetes' HPA, alone or driven by KEDA: the exact arithmetic of crate
-//! `hpa` on signals as old as they are in a cluster.
+//! Kubernetes' HPA: the exact arithmetic of crate `hpa` on signals as old as
+//! they are in a cluster.
 
 use super::{Mean, SLOTS, START};
 use crate::run::{Ask, Policy, Sight};
-use hpa::{Behavior, Metric, Pod, Reading, Rules, Sample, Select, Spec, State, Target, View};
+use hpa::{Metric, Pod, Reading, Sample, Spec, State, Target, View};
 use std::time::Duration;
 
 /// Seconds between two passes of the HPA controller.
-const SYNC_S: u64 = 15;
+pub(super) const SYNC_S: u64 = 15;
 /// Seconds over which metrics-server means CPU.
 const CPU_WINDOW_S: usize = 60;
 /// Seconds between two scrapes of Prometheus.
-const SCRAPE_S: u64 = 15;
+pub(super) const SCRAPE_S: u64 = 15;
 /// Percent of its CPU request, and percent of its slots, at which an operator
 /// would have a replica run: the usual 70.
 const TARGET_PERCENT: u32 = 70;
+/// The latter, in thousandths of a request per replica.
+pub(super) const PER_REPLICA: i64 = (SLOTS * TARGET_PERCENT as f64 / 100.0 * 1000.0) as i64;
 /// CPU request of a replica, in thousandths of a core.
 const CPU_REQUEST: i64 = 1_000;
 
@@ -25,13 +27,10 @@ pub enum Signal {
     Cpu,
     /// Requests waiting and running, from a metrics adapter.
     InFlight,
-    /// The same by a KEDA trigger on Prometheus, with the behaviour that is
-    /// published for it: no windows, at most twice as many in 30 s or 5 in 15 s.
-    Keda,
 }
 
-/// An HPA; alone it has the API server's defaults: no `behavior`, five minutes'
-/// window on the way down.
+/// An HPA with the API server's defaults: no `behavior`, five minutes' window on
+/// the way down.
 #[derive(Debug)]
 pub struct Hpa {
     signal: Signal,
@@ -50,32 +49,11 @@ impl Hpa {
     /// Scales by `signal` up to `most` replicas.
     #[must_use]
     pub fn new(signal: Signal, most: u32) -> Self {
-        // In thousandths of a request per replica.
-        let per_replica = (SLOTS * f64::from(TARGET_PERCENT) / 100.0 * 1000.0) as i64;
         let spec = match signal {
             Signal::Cpu => Spec::new(1, most, vec![Metric::cpu(TARGET_PERCENT)]),
             Signal::InFlight => {
-                let metric = Metric::external("requests_in_flight", Target::AverageValue(per_replica));
+                let metric = Metric::external("requests_in_flight", Target::AverageValue(PER_REPLICA));
                 Spec::new(1, most, vec![metric])
-            }
-            Signal::Keda => {
-                let trigger = hpa::keda::Trigger::new("s0-prometheus", per_replica as f64 / 1000.0);
-                let quick = Rules {
-                    window: Some(Duration::ZERO),
-                    select: Select::Max,
-                    policies: vec![hpa::Policy::percent(100, 30), hpa::Policy::pods(5, 15)],
-                    tolerance: None,
-                };
-                let object = hpa::keda::ScaledObject {
-                    min_replicas: 1,
-                    max_replicas: most,
-                    behavior: Some(Behavior {
-                        up: quick.clone(),
-                        down: quick,
-                    }),
-                    ..hpa::keda::ScaledObject::new(vec![trigger], START)
-                };
-                hpa::keda::hpa_of(&object, "lab")
             }
         };
         Self {
@@ -140,7 +118,7 @@ impl Policy for Hpa {
                     strays: &[],
                     requests: Ok(&self.requests),
                 },
-                Signal::InFlight | Signal::Keda => Reading::Series(&series),
+                Signal::InFlight => Reading::Series(&series),
             };
             let readings = [reading];
             let view = View::settled(sight.asked_for(), &self.pods, &readings);
