@@ -67,12 +67,14 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
 
     page.family(SCALING_TOTAL_METRIC, Kind::Counter, "Decisions that changed a variant.");
     for (scaling, count) in facts.scalings.iter().filter(|_| facts.leads) {
-        let labels = [
+        let mut labels = vec![
             ("variant_name", scaling.variant.as_str()),
             ("namespace", &scaling.namespace),
             ("direction", scaling.direction),
             ("reason", scaling.reason),
         ];
+        let instance = scaling.instance.as_deref();
+        labels.extend(instance.map(|instance| ("controller_instance", instance)));
         page.sample(SCALING_TOTAL_METRIC, &labels, *count as f64);
     }
 
@@ -94,11 +96,13 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
         "Why a variant has its replicas: 1 for the reason that holds.",
     );
     for view in &variants {
-        let labels = [
+        let mut labels = vec![
             ("variant_name", view.name.as_str()),
             ("namespace", &view.namespace),
             ("reason", &view.reason),
         ];
+        let instance = view.controller_instance.as_deref();
+        labels.extend(instance.map(|instance| ("controller_instance", instance)));
         page.sample("tidegate_variant_reason", &labels, 1.0);
     }
 
@@ -213,6 +217,7 @@ pub(crate) mod tests {
         let scaling = Scaling {
             namespace: "shop".into(),
             variant: "m-l4".into(),
+            instance: Some("blue".into()),
             direction: "up",
             reason: "QueueWaiting",
         };
@@ -272,6 +277,7 @@ pub(crate) mod tests {
             ("variant_name", "m-l4"),
             ("direction", "up"),
             ("reason", "QueueWaiting"),
+            ("controller_instance", "blue"),
         ];
         assert_eq!(read.select("wva_replica_scaling_total", &up).next().unwrap().value, 3.0);
         for (name, value) in [("tidegate_leader", 1.0), ("tidegate_config_valid", 0.0)] {
@@ -286,6 +292,7 @@ pub(crate) mod tests {
         let scaling = Scaling {
             namespace: "shop".into(),
             variant: "m-l4".into(),
+            instance: Some("blue".into()),
             direction: "up",
             reason: "QueueWaiting",
         };

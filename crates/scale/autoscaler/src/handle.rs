@@ -58,6 +58,8 @@ struct State {
 pub(crate) struct Scaling {
     pub(crate) namespace: String,
     pub(crate) variant: String,
+    /// Which controller owns the variant, if a label says so.
+    pub(crate) instance: Option<String>,
     pub(crate) direction: &'static str,
     pub(crate) reason: &'static str,
 }

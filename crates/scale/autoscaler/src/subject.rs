@@ -62,6 +62,10 @@ impl Subject {
         match self {
             Self::VariantAutoscaling => Settings::read(object),
             Self::HorizontalPodAutoscaler => managed(object, "minReplicas", 1, "maxReplicas", None),
+            // While nothing is to be done KEDA keeps `idleReplicaCount` in place of the least.
+            Self::ScaledObject if !object.data["spec"]["idleReplicaCount"].is_null() => {
+                managed(object, "idleReplicaCount", 0, "maxReplicaCount", Some(100))
+            }
             Self::ScaledObject => managed(object, "minReplicaCount", 0, "maxReplicaCount", Some(100)),
         }
     }
@@ -175,6 +179,13 @@ mod tests {
         let read = Subject::ScaledObject.read(&scaled).unwrap();
         assert_eq!((read.target.kind.as_str(), read.min, read.max), ("Deployment", 0, 100));
         assert!(!read.cost_is_given);
+
+        // It rests at zero, and works with two at least, which is KEDA's to see to.
+        let resting = object(
+            &json!({"annotations": {"tidegate.dev/models": "llama"}}),
+            &json!({"scaleTargetRef": {"name": "x"}, "minReplicaCount": 2, "idleReplicaCount": 0}),
+        );
+        assert_eq!(Subject::ScaledObject.read(&resting).unwrap().min, 0);
     }
 
     #[test]

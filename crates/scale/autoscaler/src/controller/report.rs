@@ -200,6 +200,7 @@ fn scaling_of(variant: &Variant, decided: &VariantDecision, outcome: Option<&Act
     (carried_out && decided.from != decided.to).then(|| Scaling {
         namespace: variant.namespace.clone(),
         variant: variant.name.clone(),
+        instance: variant.instance.clone(),
         direction: if decided.to > decided.from { "up" } else { "down" },
         reason: decided.reason.as_str(),
     })
