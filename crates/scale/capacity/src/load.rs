@@ -147,7 +147,10 @@ impl<'a> Load<'a> {
         let outlook = policy.outlook(memory.startup().unwrap_or(policy.assumed_startup));
         let (mut demand, gateway_silent) = gateway(&view.gateway, policy, now);
         let tell = stands.iter().map(|stand| stand.ready_replicas.len()).sum();
-        let told = memory.settled(heard(&view.arrivals, policy, now), tell, now);
+        // How many it is is uncertain for a while after a replica has come or gone;
+        // whether any came is not.
+        let counted = heard(&view.arrivals, policy, now);
+        let told = memory.settled(counted, tell, now);
         let arriving = match &mut demand {
             // A gateway that has just started counts no rate yet.
             Some(demand) => {
@@ -215,7 +218,7 @@ impl<'a> Load<'a> {
         Self {
             generating,
             arriving,
-            counted: told.filter(|_| demand.is_none()),
+            counted: counted.filter(|_| demand.is_none()),
             arrivals,
             slots_known: !known.is_empty(),
             ready_replicas,

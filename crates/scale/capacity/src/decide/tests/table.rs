@@ -334,6 +334,18 @@ fn to_zero_after_the_retention_and_only_if_all_is_known_to_be_idle() {
         scene.view.arrivals = Signal::observed(0.05, scene.now + Duration::from_secs(10), Source::Replica);
         assert_eq!(scene.after(Duration::from_secs(10)).variants[0].to, 1);
     }
+    // Nor right after another replica has gone, when how many come is uncertain.
+    let two = Variant::new("v", 1.0).bounds(0, 4).slots(16.0).idle().idle();
+    let mut scene = Scene::of([two]);
+    for second in 0..180 {
+        if second == 5 {
+            scene.view.variants[0].replicas.pop();
+            scene.view.variants[0].wanted = 1;
+        }
+        scene.view.arrivals = Signal::observed(0.05, scene.now + Duration::from_secs(1), Source::Replica);
+        let decision = scene.after(Duration::from_secs(1));
+        assert!(decision.variants[0].to >= 1, "{second} s: {}", decision.sentence);
+    }
 
     // A gateway that cannot be heard may hold a request.
     let mut scene = idle();
