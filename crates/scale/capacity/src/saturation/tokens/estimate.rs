@@ -35,6 +35,15 @@ fn bucket(output: Option<f64>) -> u8 {
     }
 }
 
+/// Prompts of a length that differs by less than a factor of four. The
+/// predecessor does not ask.
+fn prompts(input: Option<f64>, mode: Mode) -> u8 {
+    match (mode, input) {
+        (Mode::Guarded, Some(tokens)) if tokens >= 1.0 => (tokens.log2() / 2.0) as u8,
+        _ => 0,
+    }
+}
+
 impl Estimator<'_> {
     /// What a replica shows; None when it does not tell what it holds.
     pub(super) fn measure(&mut self, variant: &TokenVariant, replica: &TokenReplica) -> Option<Measured> {
@@ -64,6 +73,7 @@ impl Estimator<'_> {
             gpus: variant.gpus.filter(|_| self.mode == Mode::Guarded),
             variant: (self.mode == Mode::Guarded && variant.gpus.is_none()).then(|| variant.name.clone()),
             answers: bucket(output),
+            prompts: prompts(input, self.mode),
         };
         let seen = queued
             && in_use > 0.0
@@ -85,6 +95,9 @@ impl Estimator<'_> {
             };
         if !queued {
             self.memory.unsettle(&(self.key(variant), replica.name.clone()));
+        }
+        if self.mode == Mode::Guarded && waiting <= 0.0 {
+            self.memory.disprove(&key, in_use);
         }
         if seen {
             self.memory.learn_limit(key.clone(), in_use, self.now);

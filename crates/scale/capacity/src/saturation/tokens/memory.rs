@@ -27,6 +27,8 @@ pub(super) struct Shape {
     /// The variant, where it is not known whether others have as many GPUs.
     pub(super) variant: Option<String>,
     pub(super) answers: u8,
+    /// Prompts of about a length: what a batch holds grows with it.
+    pub(super) prompts: u8,
 }
 
 /// Which variant something is about.
@@ -96,6 +98,14 @@ impl TokenMemory {
             limit.seen.pop_front();
         }
         bound(&mut self.limits, |limit| limit.at);
+    }
+
+    /// So many tokens were held and nothing waited: what was taken for the limit
+    /// was none.
+    pub(super) fn disprove(&mut self, shape: &Shape, tokens: f64) {
+        if self.limit(shape).is_some_and(|limit| limit < tokens) {
+            self.limits.remove(shape);
+        }
     }
 
     /// The mean of the last observations.

@@ -158,6 +158,26 @@ fn a_limit_once_seen_is_remembered_and_ours_must_have_lasted() {
 }
 
 #[test]
+fn a_limit_is_none_when_more_is_held_and_nothing_waits() {
+    let batch = |input: f64, in_use: f64, waiting: f64| {
+        let replica = with_input(replica("r", in_use, 100_000.0, waiting), input);
+        view(vec![variant("v", vec![replica])])
+    };
+    // Eight slots full of short prompts; and an engine that hung at 3000 tokens.
+    for (learnt, input) in [(2_600.0, 3_000.0), (3_000.0, 300.0)] {
+        let mut memory = TokenMemory::default();
+        let mut seen = judge(Mode::Guarded, &batch(300.0, learnt, 6.0), &mut memory, 0);
+        for second in 1..=30 {
+            seen = judge(Mode::Guarded, &batch(300.0, learnt, 6.0), &mut memory, second);
+        }
+        assert_eq!(seen.variants[0].per_replica, learnt, "it lasted");
+        let seen = judge(Mode::Guarded, &batch(input, 12_100.0, 0.0), &mut memory, 60);
+        assert_eq!(seen.variants[0].per_replica, 80_000.0, "its memory bounds it: {seen:?}");
+        assert_eq!(seen.required, 0.0, "{seen:?}");
+    }
+}
+
+#[test]
 fn a_burst_on_a_cold_replica_is_no_limit() {
     let burst = |in_use, waiting| {
         view(vec![variant(
