@@ -252,10 +252,15 @@ async fn rises_and_returns(turning: &Loop<'_>) -> Result<String> {
 async fn outage(turning: &mut Loop<'_>) -> Result<String> {
     reaction::step(&turning.up, &turning.scaler.url).await?;
     turning.prometheus.kill();
-    let before = turning.up.ask("deployment/tiny-l4", "{.spec.replicas}").await;
     let killed = Instant::now();
     let message = turning.until_reason("PrometheusError").await?;
     let noticed = killed.elapsed();
+    // Until then its last samples were fresh, and could be acted on.
+    let before = turning.up.ask("deployment/tiny-l4", "{.spec.replicas}").await;
+    ensure!(
+        before.parse().is_ok_and(|before: u32| before > 1),
+        "only {before} are left to be held"
+    );
     ensure!(
         message.contains(&turning.prometheus.url()),
         "it does not name Prometheus: {message}"
