@@ -13,11 +13,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use units::{Instant, Source};
 
-/// Never more often than this.
-pub(super) const SHORTEST: Duration = Duration::from_secs(1);
+/// Never more often than this. It is less than any usual scrape interval: at
+/// one that it equals, each question would come later after its scrape than the
+/// one before, by as long as an answer takes.
+pub(super) const SHORTEST: Duration = Duration::from_millis(500);
 /// How long after an expected scrape to ask: Prometheus needs a moment to take
 /// the page in.
 pub(super) const SETTLE: Duration = Duration::from_millis(300);
+/// Between two questions while the scrape interval is not known.
+const UNTIL_KNOWN: Duration = Duration::from_secs(2);
+/// Pause after a question that told nothing new; doubles from the second on.
+const IN_VAIN: Duration = Duration::from_secs(1);
 /// First pause after a failure; doubles up to the fetch interval.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -145,11 +151,11 @@ impl Tracked {
     fn next_question(&self, config: &PrometheusConfig, now: Instant) -> Instant {
         let latest = now + config.longest_pause();
         if self.in_vain > 1 {
-            let pause = SHORTEST * 2_u32.saturating_pow(self.in_vain.min(12) - 1);
+            let pause = IN_VAIN * 2_u32.saturating_pow(self.in_vain.min(12) - 1);
             return (now + pause).min(latest);
         }
         let (Some(newest), Some(interval)) = (self.newest, self.scrape_interval) else {
-            return latest.min(now + SHORTEST * 2);
+            return latest.min(now + UNTIL_KNOWN);
         };
         let expected = newest + interval + SETTLE;
         expected.max(now + SHORTEST).min(latest)
@@ -294,11 +300,27 @@ mod tests {
         tracked.newest = Some(now - Duration::from_secs(30));
         assert_eq!(next(&tracked), now + SHORTEST, "overdue");
         tracked.in_vain = 3;
-        assert_eq!(next(&tracked), now + SHORTEST * 4, "nothing new came");
+        assert_eq!(next(&tracked), now + IN_VAIN * 4, "nothing new came");
         tracked.in_vain = 0;
         tracked.newest = Some(now);
         tracked.scrape_interval = Some(Duration::from_secs(60));
         assert_eq!(next(&tracked), now + config.fetch_interval, "never rarer");
+    }
+
+    #[test]
+    fn questions_stay_right_behind_scrapes_of_every_second() {
+        let config = PrometheusConfig::new("https://p");
+        let (second, answer) = (Duration::from_secs(1), Duration::from_millis(90));
+        let mut tracked = Tracked::new(Instant::ZERO, 1);
+        tracked.scrape_interval = Some(second);
+        let mut asked = Instant::from_secs(1000) + Duration::from_millis(700);
+        for _ in 0..60 {
+            let scraped = Instant::from_secs(asked.since(Instant::ZERO).as_secs());
+            tracked.newest = Some(scraped);
+            asked = tracked.next_question(&config, asked + answer);
+        }
+        let behind = asked.since(Instant::from_secs(asked.since(Instant::ZERO).as_secs()));
+        assert_eq!(behind, SETTLE, "not later by an answer each time");
     }
 
     #[test]
