@@ -7,7 +7,9 @@ use crate::cli::{Actuator, Autoscaler};
 use crate::{logging, stopped_by_user};
 use anyhow::{Context, bail, ensure};
 use autoscaler::configuration::{LogLevel, Names, Process, Scope};
-use autoscaler::{Config, Election, GatewaySource, Policy, ScrapeConfig, SourceError, StartError, Terms};
+use autoscaler::{
+    Config, Election, GatewaySource, PickerToken, Pickers, Policy, ScrapeConfig, SourceError, StartError, Terms,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::net::{Ipv4Addr, SocketAddr};
 use tracing_subscriber::filter::LevelFilter;
@@ -78,6 +80,7 @@ fn named(error: StartError) -> anyhow::Error {
         StartError::Interval => "--interval",
         StartError::Policy(_) => "--scale-down-after or --zero-after",
         StartError::Sources(SourceError::Prometheus(_)) => "the PROMETHEUS_* settings",
+        StartError::Sources(SourceError::Picker(_)) => "--picker or its token",
         StartError::Sources(_) => "--pod-scrape, --gateway or the PROMETHEUS_* settings",
     };
     anyhow::Error::from(error).context(format!("cannot start; change {flags}"))
@@ -106,9 +109,13 @@ async fn cluster(args: &Autoscaler) -> anyhow::Result<(kube::Config, bool)> {
 
 fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::Result<Config> {
     let prometheus = process.prometheus.config()?;
+    let pickers = match &args.picker[..] {
+        [] => process.pickers.clone().unwrap_or_default(),
+        named => named.to_vec(),
+    };
     ensure!(
-        args.pod_scrape || prometheus.is_some() || !args.gateway.is_empty(),
-        "--pod-scrape false: nobody would tell the load; set PROMETHEUS_BASE_URL or --gateway"
+        args.pod_scrape || prometheus.is_some() || !args.gateway.is_empty() || !pickers.is_empty(),
+        "--pod-scrape false: nobody would tell the load; set PROMETHEUS_BASE_URL, --gateway or --picker"
     );
     for url in &args.gateway {
         if !url.starts_with("http://") {
@@ -157,6 +164,11 @@ fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::
         } else {
             GatewaySource::Http(args.gateway.clone())
         },
+        pickers: Pickers {
+            all: pickers,
+            token: picker_token(args, process),
+            ..Pickers::default()
+        },
         metrics_listen: listen(
             args.metrics_bind_address,
             process.metrics,
@@ -181,6 +193,18 @@ fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::
         instance,
         ..default
     })
+}
+
+fn picker_token(args: &Autoscaler, process: &Process) -> PickerToken {
+    let said = &process.picker_token;
+    let path = args.picker_token_path.clone();
+    PickerToken {
+        // A file that a flag names is stronger than a variable.
+        token: said.token.clone().filter(|_| path.is_none()),
+        path: path.or_else(|| said.path.clone()),
+        in_the_clear: args.picker_token_in_the_clear.unwrap_or(said.in_the_clear),
+        authority: args.picker_ca_cert.clone().or_else(|| said.authority.clone()),
+    }
 }
 
 fn election(
@@ -314,6 +338,37 @@ mod tests {
 
         let config = read(&["--leader-elect=false", "--watch-namespace", ""], &env).unwrap();
         assert!(config.election.is_none() && config.namespace.is_none());
+    }
+
+    #[test]
+    fn pickers_are_named_by_a_flag_or_else_by_the_environment_with_their_token() {
+        let env = [
+            ("PICKERS", "shop=http://epp:9090, office=https://epp/m"),
+            ("EPP_METRIC_READER_BEARER_TOKEN", "s3cret"),
+            ("PICKER_TOKEN_IN_THE_CLEAR", "true"),
+        ];
+        let pickers = |flags: &[&str]| read(flags, &env).unwrap().pickers;
+        let named = |pickers: &Pickers| -> Vec<String> { pickers.all.iter().map(ToString::to_string).collect() };
+        let of_env = pickers(&[]);
+        assert_eq!(named(&of_env), ["shop=http://epp:9090/metrics", "office=https://epp/m"]);
+        assert_eq!(of_env.token.token.as_deref(), Some("s3cret"));
+        assert!(of_env.token.in_the_clear && !format!("{of_env:?}").contains("s3cret"));
+        let of_flags = pickers(&[
+            "--picker=shop=http://a",
+            "--picker-token-in-the-clear=false",
+            "--picker-token-path=/token",
+        ]);
+        assert_eq!(named(&of_flags), ["shop=http://a/metrics"]);
+        assert_eq!((of_flags.token.token, of_flags.token.in_the_clear), (None, false));
+        assert_eq!(of_flags.token.path, Some("/token".into()));
+
+        let error = read(&[], &[("PICKERS", "epp:9090")]).unwrap_err().to_string();
+        assert!(
+            error.contains("PICKERS (environment)") && error.contains("NAMESPACE=URL"),
+            "{error}"
+        );
+        let error = read(&["--picker", "epp:9090"], &[]).unwrap_err().to_string();
+        assert!(error.contains("--picker") && error.contains("NAMESPACE=URL"), "{error}");
     }
 
     #[test]

@@ -129,6 +129,18 @@ pub(crate) struct Autoscaler {
     /// Address of a gateway's metrics and signals, `http://HOST:PORT`; may be given several times
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     pub(crate) gateway: Vec<String>,
+    /// Metrics of an endpoint picker (EPP) that holds requests, and the namespace of its pool, `NAMESPACE=URL`; may be given several times (PICKERS)
+    #[arg(long, value_name = "NAMESPACE=URL", value_delimiter = ',')]
+    pub(crate) picker: Vec<autoscaler::Picker>,
+    /// File with the token that pickers are asked with; EPP_METRIC_READER_BEARER_TOKEN may hold the token itself (PICKER_TOKEN_PATH)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) picker_token_path: Option<PathBuf>,
+    /// Show it also to pickers on other hosts that are asked by http, where it could be read on the way [PICKER_TOKEN_IN_THE_CLEAR; default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) picker_token_in_the_clear: Option<bool>,
+    /// Authority of pickers that are asked by https, PEM [PICKER_CA_CERT; default: the system's]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) picker_ca_cert: Option<PathBuf>,
     /// How decisions are carried out
     #[arg(long, value_enum, default_value_t = Actuator::Gauge)]
     pub(crate) actuator: Actuator,

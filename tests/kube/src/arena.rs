@@ -1,6 +1,7 @@
 //! One `tidegate up` under test, on the embedded API or on a real control plane.
 
 pub mod autoscaler;
+pub mod page;
 pub mod process;
 pub mod web;
 

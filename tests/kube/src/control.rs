@@ -2,16 +2,15 @@
 //! own service account, two processes of which one leads.
 
 use crate::arena::autoscaler::Autoscaler;
+use crate::arena::page::Page;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 use testkit::kube::{Access, Binaries, ControlPlane};
 use testkit::{Outcome, wait_for};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 mod objects;
@@ -269,10 +268,7 @@ impl Cluster {
     /// # Errors
     /// When the API refuses it.
     pub async fn replica(&self, app: &str, name: &str) -> Result<Replica> {
-        let page = Arc::new(Mutex::new(String::new()));
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        tokio::spawn(serve(listener, page.clone()));
+        let (page, address) = Page::bind().await?;
         self.apply(&json!({"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "namespace": "shop", "labels": {"app": app}},
             "spec": {"nodeName": "nowhere", "containers": [{"name": "engine", "image": "engine", "ports": [{"containerPort": address.port()}]}]}}))
@@ -289,7 +285,7 @@ impl Cluster {
 
 /// A Pod's page of metrics, set by the scenario.
 #[derive(Debug)]
-pub struct Replica(Arc<Mutex<String>>);
+pub struct Replica(Page);
 
 impl Replica {
     /// What it says from now on, as vLLM would.
@@ -300,19 +296,6 @@ impl Replica {
         let page = sample("kv_cache_usage_perc", kv)
             + &sample("num_requests_running", f64::from(running))
             + &sample("num_requests_waiting", f64::from(waiting));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = page;
-    }
-}
-
-async fn serve(listener: TcpListener, page: Arc<Mutex<String>>) {
-    while let Ok((mut stream, _)) = listener.accept().await {
-        let page = page.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        tokio::spawn(async move {
-            let mut head = [0; 4096];
-            let _ = stream.read(&mut head).await;
-            let length = page.len();
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{page}");
-            let _ = stream.write_all(answer.as_bytes()).await;
-        });
+        self.0.show(&page);
     }
 }

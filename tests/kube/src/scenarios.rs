@@ -49,6 +49,11 @@ pub fn all() -> Vec<Scenario> {
             embedded_only: true,
             run: |g| Box::pin(reaction::elsewhere(g)),
         },
+        Scenario {
+            name: "a-request-that-a-picker-holds-wakes-the-fleet-at-once",
+            embedded_only: true,
+            run: |g| Box::pin(reaction::by_a_picker(g)),
+        },
         both("zero-replicas-wake-for-one-request", |g| Box::pin(from_zero(g))),
         both("deleted-pod-costs-no-request", |g| Box::pin(deleted_pod(g))),
         both("killed-model-server-is-restarted-and-counted", |g| {

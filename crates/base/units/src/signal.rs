@@ -8,6 +8,8 @@ use std::time::Duration;
 pub enum Source {
     /// The gateway's own ledger: true at the moment it is read.
     Gateway,
+    /// The metrics page of an endpoint picker: what it counted itself.
+    Picker,
     /// A scrape of the replica itself.
     Replica,
     /// A Prometheus server.
@@ -20,6 +22,7 @@ impl Source {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
+            Self::Picker => "picker",
             Self::Replica => "replica",
             Self::Prometheus => "prometheus",
         }

@@ -29,6 +29,21 @@ pub struct GatewaySignals {
     pub pools: BTreeMap<String, PoolSignals>,
 }
 
+impl GatewaySignals {
+    /// The pools of `namespace` that serve `model`, with their names.
+    pub fn pools_of<'a>(
+        &'a self,
+        namespace: &str,
+        model: &'a str,
+    ) -> impl Iterator<Item = (&'a String, &'a PoolSignals)> + use<'a> {
+        let prefix = format!("{namespace}/");
+        let pools = self.pools.range(prefix.clone()..);
+        pools
+            .take_while(move |(name, _)| name.starts_with(&prefix))
+            .filter(move |(_, pool)| pool.models.iter().any(|have| have == model))
+    }
+}
+
 /// One pool, as its gateway sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PoolSignals {

@@ -39,6 +39,7 @@ mod writer;
 pub use capacity::optimize::gpus::Fail;
 pub use capacity::{Policy, PolicyError};
 pub use collect::{Answering, Clock, GatewaySource, PrometheusConfig, PrometheusError, Registry, ScrapeConfig};
+pub use collect::{Picker, PickerError, PickerToken, Pickers};
 pub use collect::{SourceError, SourceHealth, Transport};
 pub use election::Election;
 pub use handle::Handle;
@@ -105,11 +106,13 @@ pub struct Config {
     pub prometheus: Option<PrometheusConfig>,
     /// Where the gateways are.
     pub gateway: GatewaySource,
+    /// Endpoint pickers of the field, which hold requests as a gateway does.
+    pub pickers: Pickers,
     /// How sources of signals are made, by name; one from elsewhere can be
     /// registered.
     pub registry: Registry,
     /// The sources to ask, by their names in the registry; if empty, those that
-    /// `scrape`, `prometheus` and `gateway` configure.
+    /// `scrape`, `prometheus`, `gateway` and `pickers` configure.
     pub sources: Vec<String>,
     /// Wakes it at once, for instance when a gateway holds a request.
     pub wake: Option<Arc<Notify>>,
@@ -141,6 +144,7 @@ impl Default for Config {
             scrape: Some(ScrapeConfig::default()),
             prometheus: None,
             gateway: GatewaySource::None,
+            pickers: Pickers::default(),
             registry: Registry::default(),
             sources: Vec::new(),
             wake: None,
@@ -219,6 +223,7 @@ pub async fn start(client: kube::Client, mut config: Config, stop: CancellationT
         scrape: config.scrape.clone(),
         prometheus: config.prometheus.clone(),
         gateway: config.gateway.clone(),
+        pickers: config.pickers.clone(),
         urgent: &changed,
     };
     let replicas = ReplicaSources::start(wanted, clock, &stop)?;

@@ -2,7 +2,7 @@
 //! they said for the present pass.
 
 use crate::survey::Variant;
-use collect::{Availability, Clock, Composite, Found, GatewayReader, GatewayReading, GatewaySource};
+use collect::{Availability, Clock, Composite, Found, GatewayReader, GatewayReading, GatewaySource, Pickers};
 use collect::{MetricsSource, ModelSignals, PrometheusConfig, Registry, ReplicaSignals, ScrapeConfig, Settings};
 use collect::{SourceError, SourceHealth, TrackedModel, TrackedModels};
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct ReplicaSources {
     all: Composite,
     gateway: GatewayReader,
+    picker: GatewayReader,
     tracked: TrackedModels,
     heard: BTreeMap<TrackedModel, Heard>,
 }
@@ -39,6 +40,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) scrape: Option<ScrapeConfig>,
     pub(crate) prometheus: Option<PrometheusConfig>,
     pub(crate) gateway: GatewaySource,
+    pub(crate) pickers: Pickers,
     /// Notified when a gateway tells of a moment worth a decision at once.
     pub(crate) urgent: &'a Arc<Notify>,
 }
@@ -80,6 +82,7 @@ impl Wanted<'_> {
             (Registry::REPLICA, self.scrape.is_some()),
             (Registry::PROMETHEUS, self.prometheus.is_some()),
             (Registry::GATEWAY, !matches!(self.gateway, GatewaySource::None)),
+            (Registry::PICKER, !self.pickers.all.is_empty()),
         ];
         let configured = of_settings.into_iter().filter(|(_, configured)| *configured);
         configured.map(|(name, _)| name.to_owned()).collect()
@@ -93,25 +96,30 @@ impl ReplicaSources {
     /// A source that is not known, or cannot be made as configured.
     pub(crate) fn start(wanted: Wanted<'_>, clock: Clock, stop: &CancellationToken) -> Result<Self, SourceError> {
         let names = wanted.names();
+        // Who is not named is not asked.
+        let named = |source: &str| names.iter().any(|name| name == source);
+        let gateway = if named(Registry::GATEWAY) {
+            wanted.gateway
+        } else {
+            GatewaySource::None
+        };
+        let pickers = if named(Registry::PICKER) {
+            wanted.pickers
+        } else {
+            Pickers::default()
+        };
         let settings = Settings {
             clock,
             stop: stop.clone(),
-            // Who is not named is not asked.
-            gateway: GatewayReader::start(
-                match names.iter().any(|name| name == Registry::GATEWAY) {
-                    true => wanted.gateway,
-                    false => GatewaySource::None,
-                },
-                clock,
-                wanted.urgent,
-                stop,
-            ),
+            gateway: GatewayReader::start(gateway, clock, wanted.urgent, stop),
+            picker: GatewayReader::of_pickers(pickers, clock, wanted.urgent, stop)?,
             scrape: wanted.scrape,
             prometheus: wanted.prometheus,
         };
         Ok(Self {
             all: wanted.registry.start(&names, &settings)?,
             gateway: settings.gateway,
+            picker: settings.picker,
             tracked: TrackedModels::new(),
             heard: BTreeMap::new(),
         })
@@ -144,9 +152,9 @@ impl ReplicaSources {
         self.heard = self.tracked.keys().map(|key| (key.clone(), heard(key))).collect();
     }
 
-    /// The gateways, as last heard.
+    /// The gateways and pickers, as last heard.
     pub(crate) fn gateways(&self) -> GatewayReading {
-        self.gateway.reading()
+        self.gateway.reading().and(self.picker.reading())
     }
 
     /// What was said of a variant's model; `None` if no source asks for it.
@@ -169,7 +177,7 @@ impl ReplicaSources {
     }
 
     fn trouble_now(&self, key: &TrackedModel) -> Option<Availability> {
-        let tells_of_replicas = |name: &str| name != Registry::GATEWAY;
+        let tells_of_replicas = |name: &str| name != Registry::GATEWAY && name != Registry::PICKER;
         if self
             .all
             .names()
@@ -248,6 +256,7 @@ mod tests {
             scrape: Some(ScrapeConfig::default()),
             prometheus: None,
             gateway,
+            pickers: Pickers::default(),
             urgent: &Arc::default(),
         };
         ReplicaSources::start(wanted, Clock::start(), &CancellationToken::new())
@@ -282,10 +291,13 @@ mod tests {
         let asked = |sources: &ReplicaSources| sources.health().into_keys().collect::<Vec<_>>();
         let usual = start(&registry, &[], in_process()).unwrap();
         assert_eq!(asked(&usual), ["gateway", "replica"]);
-        assert!(usual.gateways().configured());
+        assert!(usual.gateways().source("n", "m").is_some());
         let named = start(&registry, &["theirs", "replica"], in_process()).unwrap();
         assert_eq!(asked(&named), ["replica", "theirs"]);
-        assert!(!named.gateways().configured(), "who is not named is not asked");
+        assert!(
+            named.gateways().source("n", "m").is_none(),
+            "who is not named is not asked"
+        );
         let error = start(&registry, &["thiers"], in_process()).unwrap_err().to_string();
         assert!(error.contains("one of gateway, prometheus, replica, theirs"), "{error}");
     }

@@ -422,7 +422,7 @@ fn metrics_of(view: &ModelView, stand: &Stand<'_>, load: &Load<'_>) -> Metrics {
             word = word.max(*worse);
             parts.push(why.clone());
         }
-        (None, GatewayView::Present { .. }) => parts.push("the gateway's are fresh".to_owned()),
+        (None, GatewayView::Present { by, .. }) => parts.push(format!("the {}'s are fresh", by.as_str())),
         (None, GatewayView::Absent) if ready == 0 => {
             word = word.max(MetricsWord::Missing);
             parts.push("no gateway is configured that would see a request".to_owned());

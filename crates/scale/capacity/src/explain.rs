@@ -144,7 +144,7 @@ fn told(signal: &Signal<f64>) -> Result<Observed<f64>, &str> {
 }
 
 fn of_gateways<'a>(gateway: &'a GatewayView, policy: &Policy, now: Instant, inputs: &mut Vec<Input<'a>>) {
-    let GatewayView::Present { demand, .. } = gateway else {
+    let GatewayView::Present { by, demand, .. } = gateway else {
         return;
     };
     let mut push = |what, unit, value: Option<f64>| {
@@ -157,7 +157,7 @@ fn of_gateways<'a>(gateway: &'a GatewayView, policy: &Policy, now: Instant, inpu
             (Signal::Observed(_), None) => Err("not enough has been seen yet"),
             (Signal::Missing { why, .. }, _) => Err(why.as_ref()),
         };
-        inputs.push(Input::new("gateway", (what, unit), seen, policy, now));
+        inputs.push(Input::new(by.as_str(), (what, unit), seen, policy, now));
     };
     let seen = demand.last().map(|seen| &seen.value);
     push("queued", "requests", seen.map(|demand| demand.queued as f64));

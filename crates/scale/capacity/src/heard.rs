@@ -82,7 +82,7 @@ fn too_old<T>(seen: &Observed<T>, policy: &Policy, now: Instant) -> String {
             "Prometheus recorded it last {age} ago, and {} is fresh: is it still scraped, and more often than that?",
             words::time(policy.max_age_recorded)
         ),
-        Source::Gateway | Source::Replica => format!("last heard of {age} ago"),
+        Source::Gateway | Source::Picker | Source::Replica => format!("last heard of {age} ago"),
     }
 }
 

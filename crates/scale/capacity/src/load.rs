@@ -383,28 +383,29 @@ fn slots_offered(busy: Option<f64>, demand: Option<Demand>, service: f64) -> Opt
 }
 
 fn gateway(view: &GatewayView, policy: &Policy, now: Instant) -> (Option<Demand>, Option<(MetricsWord, String)>) {
-    let GatewayView::Present { demand, silent } = view else {
+    let GatewayView::Present { by, demand, silent } = view else {
         return (None, None);
     };
+    let by = by.as_str();
     let seen = match demand {
-        Signal::Missing { why, .. } => return (None, Some((MetricsWord::Missing, format!("gateway: {why}")))),
+        Signal::Missing { why, .. } => return (None, Some((MetricsWord::Missing, format!("{by}: {why}")))),
         Signal::Observed(seen) => seen,
     };
     if let Some(ahead) = ahead(seen.at, policy, now) {
         return (
             None,
-            Some((MetricsWord::Stale, format!("gateway: {}", ahead_words(ahead)))),
+            Some((MetricsWord::Stale, format!("{by}: {}", ahead_words(ahead)))),
         );
     }
     if known(demand, policy, now).is_none() {
         let age = words::time(now.since(seen.at));
-        let why = format!("gateway: last heard of {age} ago; is it running and reachable?");
+        let why = format!("{by}: last heard of {age} ago; is it running and reachable?");
         return (None, Some((MetricsWord::Stale, why)));
     }
     let (credible, wrong) = credible(&seen.value);
-    let wrong = wrong.map(|why| format!("gateway: {why}"));
+    let wrong = wrong.map(|why| format!("{by}: {why}"));
     let wrong =
-        wrong.or_else(|| (!silent.is_empty()).then(|| format!("gateway: no answer from {}", words::some_of(silent))));
+        wrong.or_else(|| (!silent.is_empty()).then(|| format!("{by}: no answer from {}", words::some_of(silent))));
     (Some(credible), wrong.map(|why| (MetricsWord::Missing, why)))
 }
 

@@ -146,7 +146,7 @@ impl Policy {
     #[must_use]
     pub const fn max_age_of(&self, source: Source) -> Duration {
         match source {
-            Source::Gateway | Source::Replica => self.max_age,
+            Source::Gateway | Source::Picker | Source::Replica => self.max_age,
             Source::Prometheus => self.max_age_recorded,
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::saturation::engine_args::EngineArgs;
 use std::time::Duration;
-use units::{Instant, Signal};
+use units::{Instant, Signal, Source};
 
 /// One model in one namespace, at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,8 +50,10 @@ pub struct Percentiles {
 pub enum GatewayView {
     /// No gateway is configured: replicas are the only witnesses.
     Absent,
-    /// Gateways are configured.
+    /// Gateways are configured, or endpoint pickers.
     Present {
+        /// Which of them.
+        by: Source,
         /// The sum over those that answered.
         demand: Signal<Demand>,
         /// Those that did not answer, for people.

@@ -1,11 +1,14 @@
-//! Asks the gateways for their ledger: true arrivals, queue, work in flight.
+//! Asks the gateways for their ledger: true arrivals, queue, work in flight; and
+//! endpoint pickers for as much of it as their metrics tell.
 
+mod picker;
+mod poll;
 mod source;
 
-use crate::get::Getter;
+pub use picker::{Picker, PickerError, PickerToken, Pickers};
+
 use crate::health::Counters;
 use crate::source::TrackedModels;
-use crate::transport::Transport;
 use crate::window::CounterWindow;
 use crate::{Clock, Endpoint};
 use parking_lot::Mutex;
@@ -45,14 +48,6 @@ const WINDOW: Duration = Duration::from_secs(5);
 const LATENCY_WINDOW: Duration = Duration::from_secs(15);
 /// Snapshots of latencies are at least this far apart.
 const LATENCY_GRAIN: Duration = Duration::from_millis(750);
-/// Time between questions to a gateway over HTTP; one that counts moments
-/// worth a decision answers at once when there is one.
-const INTERVAL: Duration = Duration::from_millis(500);
-/// Least time between two questions, however many moments there are.
-const BREATH: Duration = Duration::from_millis(25);
-const DEADLINE: Duration = Duration::from_secs(1);
-const MAX_BODY: usize = 8 << 20;
-
 /// What all gateways together say of one model, at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelDemand {
@@ -96,9 +91,26 @@ pub struct EndpointLedger {
     pub slots: u64,
 }
 
-/// The gateway source. Cloning shares it.
+/// Who counts the demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Gateway,
+    Picker,
+}
+
+impl Kind {
+    const fn source(self) -> Source {
+        match self {
+            Self::Gateway => Source::Gateway,
+            Self::Picker => Source::Picker,
+        }
+    }
+}
+
+/// The gateways as a source, or the endpoint pickers. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct GatewayReader {
+    kind: Kind,
     source: GatewaySource,
     clock: Clock,
     instances: Arc<Mutex<Vec<Instance>>>,
@@ -106,10 +118,12 @@ pub struct GatewayReader {
     counters: Arc<Counters>,
 }
 
-/// One gateway and its recent past.
+/// One gateway, or picker, and its recent past.
 #[derive(Debug)]
 struct Instance {
     name: String,
+    /// The only namespace it tells of; a gateway tells of all.
+    namespace: Option<String>,
     latest: Option<(Instant, GatewaySignals)>,
     error: Option<(Instant, String)>,
     pools: BTreeMap<String, PoolPast>,
@@ -125,11 +139,10 @@ struct PoolPast {
     latencies: VecDeque<(Instant, Histogram, Histogram)>,
 }
 
-/// All gateways, read at one moment.
+/// All gateways and pickers, read at one moment.
 #[derive(Debug)]
 pub struct GatewayReading {
-    configured: bool,
-    instances: Arc<Mutex<Vec<Instance>>>,
+    parts: Vec<(Kind, Arc<Mutex<Vec<Instance>>>)>,
 }
 
 impl GatewayReader {
@@ -142,35 +155,51 @@ impl GatewayReader {
             GatewaySource::Http(urls) => urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
             GatewaySource::None => Vec::new(),
         };
-        let instances = names
-            .iter()
-            .map(|name| Instance {
-                name: name.clone(),
-                latest: None,
-                error: None,
-                pools: BTreeMap::new(),
-            })
-            .collect();
-        let reader = Self {
-            source,
-            clock,
-            instances: Arc::new(Mutex::new(instances)),
-            tracked: Arc::default(),
-            counters: Arc::default(),
-        };
+        let instances = names.iter().map(|name| Instance::new(name.clone(), None)).collect();
+        let reader = Self::over(Kind::Gateway, source, instances, clock);
         if matches!(reader.source, GatewaySource::Http(_)) {
             for (i, name) in names.into_iter().enumerate() {
                 let url = format!("{name}/signals");
-                tokio::spawn(poll(reader.clone(), i, url, urgent.clone(), stop.clone()));
+                tokio::spawn(poll::poll(reader.clone(), i, url, urgent.clone(), stop.clone()));
             }
         }
         reader
     }
 
-    /// Whether any gateway is configured.
+    fn over(kind: Kind, source: GatewaySource, instances: Vec<Instance>, clock: Clock) -> Self {
+        Self {
+            kind,
+            source,
+            clock,
+            instances: Arc::new(Mutex::new(instances)),
+            tracked: Arc::default(),
+            counters: Arc::default(),
+        }
+    }
+
+    /// Takes in what the instance number `i` answered when it was asked at
+    /// `asked`: what was true at `at`, and how many bytes it took; or why not.
+    fn heard(&self, i: usize, answer: Result<(GatewaySignals, usize), String>, asked: Instant, at: Instant) {
+        let now = self.clock.now();
+        let mut instances = self.instances.lock();
+        let Some(instance) = instances.get_mut(i) else { return };
+        match answer {
+            Ok((signals, bytes)) => {
+                self.counters.answered(asked, now, bytes);
+                instance.take_in(signals, at);
+            }
+            Err(why) => {
+                self.counters.failed(asked, now);
+                let since = instance.error.take().map_or(asked, |(since, _)| since);
+                instance.error = Some((since, why));
+            }
+        }
+    }
+
+    /// Whether anybody is configured.
     #[must_use]
-    pub const fn configured(&self) -> bool {
-        !matches!(self.source, GatewaySource::None)
+    pub fn configured(&self) -> bool {
+        !self.instances.lock().is_empty()
     }
 
     /// Reads all gateways: the one in this process now, others as last heard.
@@ -184,8 +213,7 @@ impl GatewayReader {
     #[must_use]
     pub fn reading(&self) -> GatewayReading {
         GatewayReading {
-            configured: self.configured(),
-            instances: self.instances.clone(),
+            parts: vec![(self.kind, self.instances.clone())],
         }
     }
 
@@ -203,65 +231,35 @@ impl GatewayReader {
     }
 }
 
-async fn poll(reader: GatewayReader, i: usize, url: String, urgent: Arc<Notify>, stop: CancellationToken) {
-    let getter = Getter::new(Transport::Network, DEADLINE, MAX_BODY);
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut moments: Option<u64> = None;
-    loop {
-        let rest = async {
-            match moments {
-                Some(_) => tokio::time::sleep(BREATH).await,
-                None => drop(ticks.tick().await),
-            }
-        };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = rest => {}
+impl Instance {
+    const fn new(name: String, namespace: Option<String>) -> Self {
+        Self {
+            name,
+            namespace,
+            latest: None,
+            error: None,
+            pools: BTreeMap::new(),
         }
-        let question = match moments {
-            Some(moments) => format!("{url}?after={moments}&within_ms={}", INTERVAL.as_millis()),
-            None => url.clone(),
-        };
-        // What is read was true no later than when it was asked for, and that
-        // much later as it was held back; the gateway's own clock may be another.
-        let asked_at = reader.clock.now();
-        let read = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            read = getter.get(&question) => read,
-        };
-        let read = match read {
-            Ok(body) => serde_json::from_slice::<GatewaySignals>(&body)
-                .map(|signals| (signals, body.len()))
-                .map_err(|error| format!("{url}: {error}")),
-            Err(error) => Err(error.to_string()),
-        };
-        let now = reader.clock.now();
-        let mut instances = reader.instances.lock();
-        let Some(instance) = instances.get_mut(i) else { return };
-        match read {
-            Ok((signals, bytes)) => {
-                reader.counters.answered(asked_at, now, bytes);
-                if moments.is_some() && signals.moments != moments {
-                    urgent.notify_one();
-                }
-                moments = signals.moments;
-                let held_back = Duration::from_millis(signals.waited_ms).min(now.since(asked_at));
-                instance.take_in(signals, asked_at + held_back);
-            }
-            Err(why) => {
-                reader.counters.failed(asked_at, now);
-                moments = None;
-                let since = instance.error.take().map_or(asked_at, |(since, _)| since);
-                instance.error = Some((since, why));
+    }
+
+    /// Whether it is asked about models of `namespace`.
+    fn is_of(&self, namespace: &str) -> bool {
+        self.namespace.as_deref().is_none_or(|own| own == namespace)
+    }
+
+    /// Whether it is one to tell of `model`: a gateway is, whatever it says. A
+    /// picker names a model only once a request has come for it; until then
+    /// nobody counts them, as if there were no picker.
+    fn is_to_tell(&self, namespace: &str, model: &str) -> bool {
+        match (&self.namespace, &self.latest) {
+            (None, _) => true,
+            (Some(_), None) => self.is_of(namespace),
+            (Some(_), Some((_, signals))) => {
+                self.is_of(namespace) && signals.pools_of(namespace, model).next().is_some()
             }
         }
     }
-}
 
-impl Instance {
     fn take_in(&mut self, signals: GatewaySignals, at: Instant) {
         let restarted = self
             .latest
@@ -337,22 +335,41 @@ impl PoolPast {
 }
 
 impl GatewayReading {
-    /// Whether any gateway is configured.
+    /// This, and what others say.
     #[must_use]
-    pub const fn configured(&self) -> bool {
-        self.configured
+    pub fn and(mut self, others: Self) -> Self {
+        self.parts.extend(others.parts);
+        self
     }
 
-    /// What the gateways together say of `model` in `namespace`, with the
-    /// names of those that say nothing. As old as the oldest of the answers.
+    /// Who tells of `model` in `namespace`: a gateway, or pickers alone.
+    #[must_use]
+    pub fn source(&self, namespace: &str, model: &str) -> Option<Source> {
+        let tells = |instances: &Mutex<Vec<Instance>>| {
+            let instances = instances.lock();
+            instances.iter().any(|one| one.is_to_tell(namespace, model))
+        };
+        let telling = self.parts.iter().filter(|(_, instances)| tells(instances));
+        telling.map(|(kind, _)| kind.source()).min()
+    }
+
+    /// What all together say of `model` in `namespace`, with the names of those
+    /// that say nothing. As old as the oldest of the answers.
     #[must_use]
     pub fn demand(&self, namespace: &str, model: &str, now: Instant) -> (Signal<ModelDemand>, Vec<String>) {
-        let instances = self.instances.lock();
         let mut demand = ModelDemand::default();
         let mut latencies = (Histogram::default(), Histogram::default());
         let (mut completed, mut prompts) = (None, None);
-        let (mut at, mut found, mut silent, mut why) = (now, false, Vec::new(), None);
-        for instance in instances.iter() {
+        let (mut at, mut found, mut silent, mut why) = (now, None, Vec::new(), None);
+        let locked: Vec<_> = self
+            .parts
+            .iter()
+            .map(|(kind, instances)| (*kind, instances.lock()))
+            .collect();
+        let all = locked
+            .iter()
+            .flat_map(|(kind, instances)| instances.iter().map(move |instance| (*kind, instance)));
+        for (kind, instance) in all.filter(|(_, instance)| instance.is_to_tell(namespace, model)) {
             let failed = instance.error.as_ref().map(|(_, error)| error);
             let Some((seen_at, signals)) = &instance.latest else {
                 silent.push(instance.name.clone());
@@ -363,13 +380,8 @@ impl GatewayReading {
                 silent.push(instance.name.clone());
                 why = why.or_else(|| Some(error.clone()));
             }
-            let in_namespace = format!("{namespace}/");
-            let pools = signals.pools.range(in_namespace.clone()..);
-            let pools = pools
-                .take_while(|(name, _)| name.starts_with(&in_namespace))
-                .filter(|(_, pool)| pool.models.iter().any(|have| have == model));
-            for (name, pool) in pools {
-                found = true;
+            for (name, pool) in signals.pools_of(namespace, model) {
+                found = found.max(Some(kind.source()));
                 at = at.min(*seen_at);
                 demand.add(pool);
                 if let Some(past) = instance.pools.get(name) {
@@ -389,16 +401,21 @@ impl GatewayReading {
                 }
             }
         }
-        if !found {
+        let Some(source) = found else {
             let why = why.unwrap_or_else(|| {
-                if silent.is_empty() {
+                if self.parts.iter().all(|(kind, _)| *kind == Kind::Picker) && silent.is_empty() {
+                    format!(
+                        "no picker has counted a request for model {model} in namespace {namespace} yet; is its flow \
+                         control on?"
+                    )
+                } else if silent.is_empty() {
                     format!("no pool serves model {model} in namespace {namespace}; does an InferencePool name it?")
                 } else {
                     "not heard of yet".to_owned()
                 }
             });
             return (Signal::missing(now, why), silent);
-        }
+        };
         let quantiles = |latency: &Histogram| Some((latency.quantile_ms(0.5)?, latency.quantile_ms(0.99)?));
         demand.ttft_ms = quantiles(&latencies.0);
         demand.itl_ms = quantiles(&latencies.1);
@@ -411,7 +428,7 @@ impl GatewayReading {
             }
             _ => None,
         };
-        (Signal::observed(demand, at, Source::Gateway), silent)
+        (Signal::observed(demand, at, source), silent)
     }
 }
 

@@ -1,11 +1,16 @@
 //! One bounded GET: a deadline for the whole, a limit for the body.
 
+use crate::bearer::Bearer;
 use crate::transport::Transport;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -24,22 +29,62 @@ pub(crate) enum GetError {
     TooLarge(String, usize),
     #[error("{0} broke off: {1}")]
     BrokeOff(String, String),
+    #[error("the token for {0} cannot be read: {1}")]
+    Token(String, String),
 }
 
 /// A client that keeps connections to many small servers.
 #[derive(Clone, Debug)]
-pub(crate) struct Getter {
+pub(crate) struct Getter<C = HttpConnector> {
     transport: Transport,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<C, Full<Bytes>>,
+    token: Bearer,
     deadline: Duration,
     max_body: usize,
 }
 
 impl Getter {
+    /// One that asks in plain text, and without a token.
     pub(crate) fn new(transport: Transport, deadline: Duration, max_body: usize) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(deadline));
+        Self::over(connector(deadline), Bearer::None, transport, deadline, max_body)
+    }
+}
+
+impl Getter<HttpsConnector<HttpConnector>> {
+    /// One that believes the authorities in `roots`, and shows `token`. It asks
+    /// in plain text where a URL says so.
+    ///
+    /// # Errors
+    /// TLS cannot be had, in words.
+    pub(crate) fn secure(
+        roots: RootCertStore,
+        token: Bearer,
+        transport: Transport,
+        deadline: Duration,
+        max_body: usize,
+    ) -> Result<Self, String> {
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut plain = connector(deadline);
+        plain.enforce_http(false);
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let connector = builder.enable_http1().wrap_connector(plain);
+        Ok(Self::over(connector, token, transport, deadline, max_body))
+    }
+}
+
+fn connector(deadline: Duration) -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(deadline));
+    connector
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Getter<C> {
+    fn over(connector: C, token: Bearer, transport: Transport, deadline: Duration, max_body: usize) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(1)
             .pool_idle_timeout(Duration::from_secs(15))
@@ -47,6 +92,7 @@ impl Getter {
         Self {
             transport,
             client,
+            token,
             deadline,
             max_body,
         }
@@ -60,13 +106,17 @@ impl Getter {
     }
 
     async fn get_unhurried(&self, url: &str) -> Result<Bytes, GetError> {
-        let request = http::Request::get(url)
+        let mut request = http::Request::get(url)
             .header(
                 http::header::ACCEPT,
                 "text/plain;version=0.0.4, application/json;q=0.9, */*;q=0.1",
             )
             .body(Bytes::new())
             .map_err(|error| GetError::Url(url.to_owned(), error))?;
+        let token = self.token.header().await;
+        if let Some(token) = token.map_err(|why| GetError::Token(url.to_owned(), why))? {
+            request.headers_mut().insert(http::header::AUTHORIZATION, token);
+        }
         let response = self
             .transport
             .send(&self.client, request)

@@ -1,15 +1,16 @@
-//! Shell: where signals come from: Pods, Prometheus, gateways.
+//! Shell: where signals come from: Pods, Prometheus, gateways, pickers.
 //!
 //! Each source is a [`MetricsSource`]: [`PodScraper`] asks each replica for its
 //! metrics page, [`PrometheusSource`] asks what a Prometheus has recorded of
 //! them, [`GatewayReader`] asks the gateways (in process or over HTTP) for their
-//! ledger. A [`Registry`] makes them by name, and a [`Composite`] takes of each
+//! ledger, or endpoint pickers for as much of it as their metrics tell. A [`Registry`] makes them by name, and a [`Composite`] takes of each
 //! signal the freshest. All stamp what they get with its age and its source:
 //! what is missing stays missing, with a sentence that says why. Reading a page
 //! ([`families`]), turning counters into rates ([`window`]) and keeping answers
 //! ([`cache`]) take the time as a parameter.
 
 mod availability;
+mod bearer;
 pub mod cache;
 mod clock;
 mod composite;
@@ -25,12 +26,14 @@ mod replica;
 mod scrape;
 mod source;
 mod transport;
+mod trust;
 pub mod window;
 
 pub use availability::{Availability, Found};
 pub use clock::Clock;
 pub use composite::Composite;
 pub use gateway::{EndpointLedger, GatewayReader, GatewayReading, GatewaySource, ModelDemand};
+pub use gateway::{Picker, PickerError, PickerToken, Pickers};
 pub use health::SourceHealth;
 pub use model::ModelSignals;
 pub use prometheus::{PrometheusConfig, PrometheusError, PrometheusSource, without_user};

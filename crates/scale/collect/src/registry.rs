@@ -1,6 +1,8 @@
 //! Sources by name, and how each is made.
 
-use crate::{Clock, Composite, GatewayReader, MetricsSource, PodScraper, PrometheusConfig, PrometheusError};
+use crate::{
+    Clock, Composite, GatewayReader, MetricsSource, PickerError, PodScraper, PrometheusConfig, PrometheusError,
+};
 use crate::{PrometheusSource, ScrapeConfig};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +24,8 @@ pub struct Settings {
     /// Who reads the gateways; a decision needs more of them than a source
     /// tells, so the reader is made before.
     pub gateway: GatewayReader,
+    /// Who reads the endpoint pickers.
+    pub picker: GatewayReader,
 }
 
 /// Makes a source, or says what it lacks.
@@ -52,6 +56,9 @@ pub enum SourceError {
     /// Prometheus cannot be asked as configured.
     #[error(transparent)]
     Prometheus(#[from] PrometheusError),
+    /// An endpoint picker cannot be asked as configured.
+    #[error(transparent)]
+    Picker(#[from] PickerError),
 }
 
 impl SourceError {
@@ -64,7 +71,7 @@ impl SourceError {
 }
 
 /// Sources by name. Those of this crate are there from the start:
-/// `replica`, `prometheus` and `gateway`.
+/// `replica`, `prometheus`, `gateway` and `picker`.
 ///
 /// A source from elsewhere joins them under a name of its own:
 ///
@@ -96,7 +103,7 @@ impl SourceError {
 ///
 /// let mut registry = Registry::default();
 /// registry.register("datacentre", |_| Ok(Arc::new(Datacentre)))?;
-/// assert_eq!(registry.names().collect::<Vec<_>>(), ["datacentre", "gateway", "prometheus", "replica"]);
+/// assert_eq!(registry.names().collect::<Vec<_>>(), ["datacentre", "gateway", "picker", "prometheus", "replica"]);
 /// # Ok::<(), SourceError>(())
 /// ```
 #[derive(Clone)]
@@ -107,8 +114,10 @@ impl Registry {
     pub const REPLICA: &'static str = "replica";
     /// The name of [`PrometheusSource`].
     pub const PROMETHEUS: &'static str = "prometheus";
-    /// The name of [`GatewayReader`].
+    /// The name of [`GatewayReader`] where it asks gateways.
     pub const GATEWAY: &'static str = "gateway";
+    /// The name of [`GatewayReader`] where it asks endpoint pickers.
+    pub const PICKER: &'static str = "picker";
 
     /// Adds a source.
     ///
@@ -181,10 +190,17 @@ impl Default for Registry {
             }
             Ok(Arc::new(settings.gateway.clone()))
         };
-        let makers: [(&str, Arc<Make>); 3] = [
+        let picker = |settings: &Settings| -> Result<Arc<dyn MetricsSource>, SourceError> {
+            if !settings.picker.configured() {
+                return Err(SourceError::not_configured(Self::PICKER, "set --picker"));
+            }
+            Ok(Arc::new(settings.picker.clone()))
+        };
+        let makers: [(&str, Arc<Make>); 4] = [
             (Self::REPLICA, Arc::new(replica)),
             (Self::PROMETHEUS, Arc::new(prometheus)),
             (Self::GATEWAY, Arc::new(gateway)),
+            (Self::PICKER, Arc::new(picker)),
         ];
         Self(makers.into_iter().map(|(name, make)| (name.to_owned(), make)).collect())
     }
@@ -206,6 +222,7 @@ mod tests {
         Settings {
             clock,
             gateway: GatewayReader::start(GatewaySource::None, clock, &Arc::default(), &stop),
+            picker: GatewayReader::start(GatewaySource::None, clock, &Arc::default(), &stop),
             stop,
             scrape: None,
             prometheus: None,
@@ -243,7 +260,7 @@ mod tests {
         for (names, says) in [
             (
                 &["epp"][..],
-                "\"epp\" is not known: it must be one of gateway, prometheus, replica",
+                "\"epp\" is not known: it must be one of gateway, picker, prometheus, replica",
             ),
             (&["replica"], "\"replica\" is not configured: set --pod-scrape true"),
             (
@@ -251,6 +268,7 @@ mod tests {
                 "\"prometheus\" is not configured: set PROMETHEUS_BASE_URL",
             ),
             (&["gateway"], "\"gateway\" is not configured: set --gateway"),
+            (&["picker"], "\"picker\" is not configured: set --picker"),
         ] {
             let error = refused(&registry, names, &settings);
             assert!(error.contains(says), "{error}");

@@ -2,6 +2,7 @@
 
 use super::{QUICK, SCALED, SOON, fleet};
 use crate::arena::autoscaler::Autoscaler;
+use crate::arena::page::Page;
 use crate::arena::{Arena, Ground, Up, web};
 use anyhow::{Context as _, Result, ensure};
 use std::time::{Duration, Instant};
@@ -96,6 +97,47 @@ pub(super) async fn elsewhere(ground: &Ground) -> Result<String> {
         "published {} ms after a request to no replica, {} ms after a step",
         woken.as_millis(),
         stepped.as_millis()
+    ))
+}
+
+/// From the metrics of an endpoint picker, which is asked over HTTP. The picker
+/// is one of ours: only its page counts here.
+pub(super) async fn by_a_picker(ground: &Ground) -> Result<String> {
+    let arena = Arena::new(ground, Some(&fleet(0, 4)), &["--actuator", "observe"])?;
+    let up = arena.up().await?;
+    let (picker, url) = Page::serve().await?;
+    let holds = |queued: u32| {
+        picker.show(&format!(
+            "# TYPE llm_d_epp_flow_control_queue_size gauge\n\
+             llm_d_epp_flow_control_queue_size{{fairness_id=\"a\",inference_pool=\"tiny\",model_name=\"tiny\",priority=\"0\",target_model_name=\"tiny\"}} {queued}\n"
+        ));
+    };
+    holds(0);
+    let mut command = tokio::process::Command::new(&ground.tidegate);
+    command
+        .args(["autoscaler", "--actuator=direct", "--watch-namespace=default"])
+        .args(QUICK)
+        .args(["--picker", &format!("default={url}"), "--kubeconfig"])
+        .arg(&up.addresses.kubeconfig);
+    let scaler = Autoscaler::start("autoscaler", command, &arena.file("")).await?;
+    wait_until(SOON, async || wanted(&scaler.url).await == Some(0))
+        .await
+        .context("no replica is wanted of an idle fleet")?;
+    let held = Instant::now();
+    holds(1);
+    let woken = until_wanted(&scaler.url, 1, held).await?;
+    in_time(woken)?;
+    up.until(SCALED, "deployment/tiny-l4", "{.status.readyReplicas}", |count| {
+        count == "1"
+    })
+    .await?;
+    holds(0);
+    wait_until(SCALED, async || wanted(&scaler.url).await == Some(0))
+        .await
+        .context("it did not return to zero once the picker held nothing")?;
+    Ok(format!(
+        "published {} ms after the picker held it, ready, and zero again",
+        woken.as_millis()
     ))
 }
 

@@ -128,6 +128,7 @@ impl Tidegate {
         let now = START + Duration::from_secs(sight.second);
         let demand = self.demand(sight);
         self.view.gateway = GatewayView::Present {
+            by: Source::Gateway,
             demand: Signal::observed(demand, now, Source::Gateway),
             silent: Vec::new(),
         };

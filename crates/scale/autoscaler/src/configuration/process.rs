@@ -9,6 +9,7 @@ pub use prometheus::Prometheus;
 
 use super::fields::duration;
 use crate::inventory::NodeSelector;
+use collect::{Picker, PickerError, PickerToken};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -65,6 +66,11 @@ pub struct Process {
     pub log_level: Option<LogLevel>,
     /// `PROMETHEUS_*`.
     pub prometheus: Prometheus,
+    /// `PICKERS`, separated by commas.
+    pub pickers: Option<Vec<Picker>>,
+    /// `EPP_METRIC_READER_BEARER_TOKEN`, `PICKER_TOKEN_PATH`,
+    /// `PICKER_TOKEN_IN_THE_CLEAR` and `PICKER_CA_CERT`.
+    pub picker_token: PickerToken,
 }
 
 /// Where decisions are published for HPA and KEDA.
@@ -120,6 +126,13 @@ fn log_level(text: &str) -> Result<LogLevel, String> {
     }
 }
 
+fn pickers(text: &str) -> Result<Vec<Picker>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names
+        .map(|name| name.parse().map_err(|error: PickerError| error.to_string()))
+        .collect()
+}
+
 fn verbosity(text: &str) -> Result<LogLevel, String> {
     match text.parse::<u8>() {
         Ok(0..=2) => Ok(LogLevel::Info),
@@ -131,7 +144,7 @@ fn verbosity(text: &str) -> Result<LogLevel, String> {
 
 /// Keys of the predecessor that mean nothing here: key, the value that says
 /// what holds anyway, and why there is no other.
-const NOT_HERE: [(&str, &str, &str); 14] = [
+const NOT_HERE: [(&str, &str, &str); 13] = [
     (
         "POOL_GROUP",
         "inference.networking.k8s.io",
@@ -180,11 +193,6 @@ const NOT_HERE: [(&str, &str, &str); 14] = [
         "CONFIG_MAP_NAME",
         "",
         "mount the ConfigMap and name the file with --config-file",
-    ),
-    (
-        "EPP_METRIC_READER_BEARER_TOKEN",
-        "",
-        "gateways are asked without a token",
     ),
 ];
 
@@ -296,6 +304,13 @@ impl Process {
                 level => level,
             },
             prometheus: Prometheus::read(from)?,
+            pickers: from.read("PICKERS", pickers)?,
+            picker_token: PickerToken {
+                token: from.string("EPP_METRIC_READER_BEARER_TOKEN"),
+                path: from.path("PICKER_TOKEN_PATH"),
+                in_the_clear: from.switch("PICKER_TOKEN_IN_THE_CLEAR")?.unwrap_or(false),
+                authority: from.path("PICKER_CA_CERT"),
+            },
         };
         for (key, holds, why) in NOT_HERE {
             if let Some((value, place)) = places.text(key)

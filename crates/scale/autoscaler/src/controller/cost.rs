@@ -188,6 +188,7 @@ fn controller(variants: usize) -> Controller {
         scrape: config.scrape.clone(),
         prometheus: None,
         gateway: GatewaySource::None,
+        pickers: crate::Pickers::default(),
         urgent: &changed,
     };
     Controller {

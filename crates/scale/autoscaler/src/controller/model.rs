@@ -76,13 +76,13 @@ pub(super) fn views(
             namespace: variant.namespace.clone(),
             slo: slo(variant),
             arrivals: arrivals(heard.as_deref().map(Heard::model), now),
-            gateway: if reading.configured() {
-                GatewayView::Present {
+            gateway: match reading.source(&variant.namespace, &settings.model) {
+                Some(by) => GatewayView::Present {
+                    by,
                     demand: in_words_of_capacity(demand),
                     silent: silent.clone(),
-                }
-            } else {
-                GatewayView::Absent
+                },
+                None => GatewayView::Absent,
             },
             variants: Vec::new(),
         });

@@ -1,16 +1,21 @@
-//! The gateways as a source of signals.
+//! The gateways, or the pickers, as a source of signals.
 
 use super::{GatewayReader, ModelDemand};
 use crate::source::{MetricsSource, Refresh, TrackedModel, TrackedModels};
 use crate::{Availability, Endpoint, Found, ModelSignals, ReplicaSignals, SourceHealth};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use units::{Instant, Signal, Source};
+use units::{Instant, Signal};
 
 /// A gateway that was silent for longer is not to be acted on.
 const STALE: Duration = Duration::from_secs(5);
 
 impl GatewayReader {
+    /// What it is called in messages.
+    const fn name(&self) -> &'static str {
+        self.kind.source().as_str()
+    }
+
     fn demand(&self, model: &TrackedModel, now: Instant) -> (Signal<ModelDemand>, Vec<String>) {
         self.reading().demand(&model.namespace, &model.model, now)
     }
@@ -30,17 +35,21 @@ impl MetricsSource for GatewayReader {
         let now = self.clock.now();
         let (demand, silent) = self.demand(model, now);
         match demand {
-            Signal::Missing { why, .. } => Availability::new(Found::MetricsMissing, format!("gateway: {why}")),
+            Signal::Missing { why, .. } => Availability::new(Found::MetricsMissing, format!("{}: {why}", self.name())),
             Signal::Observed(seen) if now.since(seen.at) > STALE => {
                 let age = now.since(seen.at).as_secs();
-                let message = format!("gateway: last heard of {age} s ago; is it running and reachable?");
+                let message = format!(
+                    "{}: last heard of {age} s ago; is it running and reachable?",
+                    self.name()
+                );
                 Availability::new(Found::MetricsStale, message)
             }
-            Signal::Observed(_) if silent.is_empty() => {
-                Availability::new(Found::MetricsFound, "gateway: all that are configured tell")
-            }
+            Signal::Observed(_) if silent.is_empty() => Availability::new(
+                Found::MetricsFound,
+                format!("{}: all that are configured tell", self.name()),
+            ),
             Signal::Observed(_) => {
-                let message = format!("gateway: no answer from {}, the others tell", silent.join(", "));
+                let message = format!("{}: no answer from {}, the others tell", self.name(), silent.join(", "));
                 Availability::new(Found::MetricsFound, message)
             }
         }
@@ -53,14 +62,14 @@ impl MetricsSource for GatewayReader {
         let (demand, silent) = self.demand(model, now);
         let seen = match demand {
             Signal::Missing { why, .. } => {
-                let unknown = ModelSignals::unknown(now, format!("gateway: {why}"));
+                let unknown = ModelSignals::unknown(now, format!("{}: {why}", self.name()));
                 return ModelSignals { silent, ..unknown };
             }
             Signal::Observed(seen) => seen,
         };
         let signal = |value: Option<f64>| match value {
-            Some(value) => Signal::observed(value, seen.at, Source::Gateway),
-            None => Signal::missing(now, "gateway: no request was seen lately"),
+            Some(value) => Signal::observed(value, seen.at, seen.source),
+            None => Signal::missing(now, format!("{}: no request was seen lately", self.name())),
         };
         ModelSignals {
             arrival_rate: signal(seen.value.arrival_rate),
@@ -79,13 +88,13 @@ impl MetricsSource for GatewayReader {
         let endpoints = self.tracked.lock().get(model).cloned();
         let (demand, _) = self.demand(model, now);
         let replica = |endpoint: &Endpoint| {
-            let mut signals = ReplicaSignals::unknown(now, "a gateway does not tell it");
+            let mut signals = ReplicaSignals::unknown(now, format!("a {} does not tell it", self.name()));
             let why = match demand.last() {
                 None => "no gateway tells",
                 Some(seen) => match seen.value.ledger_of(endpoint) {
                     None => "the gateway does not know this Pod yet",
                     Some(ledger) => {
-                        let told = |value: u64| Signal::observed(value as f64, seen.at, Source::Gateway);
+                        let told = |value: u64| Signal::observed(value as f64, seen.at, seen.source);
                         signals.in_flight = told(ledger.in_flight);
                         if ledger.slots > 0 {
                             signals.slots = told(ledger.slots);

@@ -27,12 +27,7 @@ fn signals(started: u64, pools: &[(&str, PoolSignals)]) -> GatewaySignals {
 }
 
 fn instance(name: &str, seen: &[(u64, GatewaySignals)]) -> Instance {
-    let mut instance = Instance {
-        name: name.to_owned(),
-        latest: None,
-        error: None,
-        pools: BTreeMap::new(),
-    };
+    let mut instance = Instance::new(name.to_owned(), None);
     for (second, signals) in seen {
         instance.take_in(signals.clone(), Instant::from_secs(*second));
     }
@@ -41,8 +36,7 @@ fn instance(name: &str, seen: &[(u64, GatewaySignals)]) -> Instance {
 
 fn reading(instances: Vec<Instance>) -> GatewayReading {
     GatewayReading {
-        configured: true,
-        instances: Arc::new(Mutex::new(instances)),
+        parts: vec![(Kind::Gateway, Arc::new(Mutex::new(instances)))],
     }
 }
 
@@ -179,12 +173,12 @@ async fn a_gateway_in_process_is_asked_at_every_reading() {
     let reader = GatewayReader::start(GatewaySource::InProcess(Arc::new(ask)), clock, &Arc::default(), &stop);
     for turn in 1..=3 {
         let reading = reader.read();
-        assert!(reading.configured());
+        assert_eq!(reading.source("n", "m"), Some(Source::Gateway));
         assert_eq!(reading.demand("n", "m", clock.now()).0.last().unwrap().value.queued, 2);
         assert_eq!(asked.load(SeqCst), turn);
     }
     let none = GatewayReader::start(GatewaySource::None, clock, &Arc::default(), &stop);
-    assert!(!none.read().configured());
+    assert_eq!(none.read().source("n", "m"), None);
 }
 
 fn key(model: &str) -> TrackedModel {

@@ -2,7 +2,8 @@
 
 use super::config::{PrometheusConfig, PrometheusError, problem};
 use super::recorded::Series;
-use crate::{Clock, Transport};
+use crate::bearer::Bearer;
+use crate::{Clock, Transport, trust};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -17,14 +18,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use units::Instant;
-
-/// Longest token that is read from a file, bytes.
-const LONGEST_TOKEN: u64 = 64 << 10;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -41,8 +38,8 @@ pub(super) enum QueryError {
     BrokeOff(String, String),
     #[error("Prometheus: {0} does not answer as Prometheus does: {1}")]
     Format(String, String),
-    #[error("PROMETHEUS_TOKEN_PATH {0}: {1}")]
-    Token(PathBuf, String),
+    #[error("PROMETHEUS_TOKEN_PATH {0}")]
+    Token(String),
 }
 
 /// An answer: raw samples, how large it was, and the server's clock.
@@ -59,8 +56,7 @@ pub(super) struct Client {
     transport: Transport,
     client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     url: String,
-    token: Option<HeaderValue>,
-    token_path: Option<PathBuf>,
+    token: Bearer,
     deadline: Duration,
     max_body: usize,
 }
@@ -86,15 +82,8 @@ impl Client {
             }
             None => builder,
         };
-        let token = match &config.bearer_token {
-            Some(token) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-                    .map_err(|_| problem("PROMETHEUS_BEARER_TOKEN", "has characters that no header may have"))?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-            None => None,
-        };
+        let token = Bearer::new(config.bearer_token.as_deref(), config.token_path.as_deref())
+            .map_err(|why| problem("PROMETHEUS_BEARER_TOKEN", why))?;
         Ok(Self {
             transport: config.transport.clone(),
             client: legacy::Client::builder(TokioExecutor::new())
@@ -102,7 +91,6 @@ impl Client {
                 .build(builder.enable_http1().wrap_connector(http)),
             url: format!("{}/api/v1/query", config.base_url.trim_end_matches('/')),
             token,
-            token_path: config.token_path.clone().filter(|_| config.bearer_token.is_none()),
             deadline: config.deadline,
             max_body: config.max_body,
         })
@@ -125,7 +113,8 @@ impl Client {
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Bytes::from(form))
             .map_err(|error| QueryError::Unreachable(url(), error.to_string()))?;
-        if let Some(token) = self.token().await? {
+        let token = self.token.header().await;
+        if let Some(token) = token.map_err(QueryError::Token)? {
             request.headers_mut().insert(AUTHORIZATION, token);
         }
         let response = self
@@ -157,28 +146,6 @@ impl Client {
             bytes: body.len(),
             server_time,
         })
-    }
-
-    /// The token, read anew where it stands in a file: it is replaced there.
-    async fn token(&self) -> Result<Option<HeaderValue>, QueryError> {
-        let Some(path) = &self.token_path else {
-            return Ok(self.token.clone());
-        };
-        let failed = |why: String| QueryError::Token(path.clone(), why);
-        let size = tokio::fs::metadata(path)
-            .await
-            .map_err(|error| failed(error.to_string()))?
-            .len();
-        if size > LONGEST_TOKEN {
-            return Err(failed(format!("{size} bytes are no token")));
-        }
-        let text = tokio::fs::read_to_string(path)
-            .await
-            .map_err(|error| failed(error.to_string()))?;
-        let mut value = HeaderValue::try_from(format!("Bearer {}", text.trim()))
-            .map_err(|_| failed("has characters that no header may have".to_owned()))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
     }
 }
 
@@ -265,7 +232,7 @@ fn tls(config: &PrometheusConfig) -> Result<ClientConfig, PrometheusError> {
     };
     match (&config.client_cert_path, &config.client_key_path) {
         (Some(certificate), Some(key)) => {
-            let chain = certificates("PROMETHEUS_CLIENT_CERT_PATH", certificate)?;
+            let chain = trust::certificates(certificate).map_err(|why| problem("PROMETHEUS_CLIENT_CERT_PATH", why))?;
             let key = PrivateKeyDer::from_pem_file(key)
                 .map_err(|error| problem("PROMETHEUS_CLIENT_KEY_PATH", format!("{}: {error}", key.display())))?;
             builder
@@ -277,34 +244,7 @@ fn tls(config: &PrometheusConfig) -> Result<ClientConfig, PrometheusError> {
 }
 
 fn roots(config: &PrometheusConfig) -> Result<RootCertStore, PrometheusError> {
-    let mut roots = RootCertStore::empty();
-    match &config.ca_cert_path {
-        Some(path) => {
-            for certificate in certificates("PROMETHEUS_CA_CERT_PATH", path)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| problem("PROMETHEUS_CA_CERT_PATH", format!("{}: {error}", path.display())))?;
-            }
-        }
-        None => {
-            // Those that cannot be read are left out; a server signed by one of
-            // them is then refused with the reason.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    Ok(roots)
-}
-
-fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, PrometheusError> {
-    let failed = |why: String| problem(key, format!("{}: {why}", path.display()));
-    let certificates = CertificateDer::pem_file_iter(path)
-        .map_err(|error| failed(error.to_string()))?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| failed(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(failed("no certificate in it".to_owned()));
-    }
-    Ok(certificates)
+    trust::roots(config.ca_cert_path.as_deref()).map_err(|why| problem("PROMETHEUS_CA_CERT_PATH", why))
 }
 
 /// Takes any certificate, because the operator said so.

@@ -129,6 +129,7 @@ impl Fleet {
             slo: self.slo,
             arrivals: Signal::missing(now, "not asked"),
             gateway: GatewayView::Present {
+                by: Source::Gateway,
                 demand: Signal::observed(demand, now, Source::Gateway),
                 silent: Vec::new(),
             },

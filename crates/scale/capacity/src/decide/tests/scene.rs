@@ -128,6 +128,7 @@ impl Scene {
     pub(crate) fn gateway(mut self, demand: Demand) -> Self {
         let demand = Signal::observed(demand, self.now, Source::Gateway);
         self.view.gateway = GatewayView::Present {
+            by: Source::Gateway,
             demand,
             silent: Vec::new(),
         };

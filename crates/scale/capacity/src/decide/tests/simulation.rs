@@ -129,6 +129,7 @@ impl World {
             slo: None,
             arrivals: Signal::missing(now, "not asked"),
             gateway: GatewayView::Present {
+                by: Source::Gateway,
                 demand: Signal::observed(demand, now, Source::Gateway),
                 silent: Vec::new(),
             },
