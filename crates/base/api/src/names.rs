@@ -27,6 +27,10 @@ pub const SLO_TTFT_ANNOTATION: &str = "tidegate.dev/slo-ttft-ms";
 pub const SLO_ITL_ANNOTATION: &str = "tidegate.dev/slo-itl-ms";
 /// Pod annotation: most requests the gateway sends to this Pod at once.
 pub const SLOTS_ANNOTATION: &str = "tidegate.dev/slots";
+/// Annotation of a Pod: the port its metrics are at, as Prometheus is usually told.
+pub const METRICS_PORT_ANNOTATION: &str = "prometheus.io/port";
+/// Annotation of a Pod: the path of its metrics, as Prometheus is usually told.
+pub const METRICS_PATH_ANNOTATION: &str = "prometheus.io/path";
 /// Label on objects that `tidegate up` made from a fleet file: the file's model name.
 pub const MODEL_LABEL: &str = "tidegate.dev/model";
 /// Label on objects that `tidegate up` made from a fleet file: the variant's name.

@@ -278,6 +278,7 @@ mod tests {
             pod: "n/a".to_owned(),
             address: "127.0.0.1".to_owned(),
             port: 9,
+            path: None,
             model: Some("m".to_owned()),
         }]));
         sources.refresh().await;
@@ -299,7 +300,10 @@ mod tests {
             "who is not named is not asked"
         );
         let error = start(&registry, &["thiers"], in_process()).unwrap_err().to_string();
-        assert!(error.contains("one of gateway, prometheus, replica, theirs"), "{error}");
+        assert!(
+            error.contains("one of gateway, picker, prometheus, replica, theirs"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

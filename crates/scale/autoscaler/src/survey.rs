@@ -20,7 +20,7 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::runtime::reflector::ObjectRef;
 use pods::PodsRead;
-use pools::{Pools, PoolsByLabel, port};
+use pools::{Pools, PoolsByLabel, metrics_path, metrics_port, port};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use targets::TargetsRead;
@@ -68,8 +68,11 @@ pub(crate) struct PodFacts {
     /// `namespace/name`, as sources know it.
     pub(crate) full_name: String,
     pub(crate) ip: Option<String>,
-    pub(crate) port: u16,
-    /// Both together.
+    /// Where its metrics are.
+    pub(crate) metrics_port: u16,
+    /// Their path, if it is not the usual one.
+    pub(crate) metrics_path: Option<Arc<str>>,
+    /// IP address, and the port it serves at.
     pub(crate) address: Option<Arc<str>>,
     pub(crate) state: ReplicaState,
     /// When it became ready, by its node's clock, if it is and says so.
@@ -384,7 +387,8 @@ fn facts(pod: &Arc<Pod>, pools: Option<&PoolsByLabel>) -> PodFacts {
         full_name: format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()),
         address: ip.as_ref().map(|ip| format!("{ip}:{port}").into()),
         ip,
-        port,
+        metrics_port: metrics_port(pod, port),
+        metrics_path: metrics_path(pod),
         state: state(pod),
         ready_since: ready_since(pod),
         phase: phase(pod).into(),

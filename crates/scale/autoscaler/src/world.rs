@@ -3,7 +3,7 @@
 use crate::subject::Subject;
 use crate::target::TargetKey;
 use api::InferencePool;
-use api::names::SLOTS_ANNOTATION;
+use api::names::{METRICS_PATH_ANNOTATION, METRICS_PORT_ANNOTATION, SLOTS_ANNOTATION};
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Namespace, Node, Pod, PodSpec, PodStatus};
@@ -319,7 +319,8 @@ pub(crate) fn slim<K: Resource>(object: &mut K) {
 pub(crate) fn slim_pod(pod: &mut Pod) {
     slim(pod);
     if let Some(annotations) = &mut pod.metadata.annotations {
-        annotations.retain(|key, _| key == SLOTS_ANNOTATION);
+        let read = [SLOTS_ANNOTATION, METRICS_PORT_ANNOTATION, METRICS_PATH_ANNOTATION];
+        annotations.retain(|key, _| read.contains(&key.as_str()));
     }
     let bare = |container: &Container| Container {
         ports: container.ports.clone(),

@@ -106,6 +106,7 @@ fn endpoint(pod: &str, address: SocketAddr) -> Endpoint {
         pod: format!("n/{pod}"),
         address: address.ip().to_string(),
         port: address.port(),
+        path: None,
         model: Some("llama".to_owned()),
     }
 }

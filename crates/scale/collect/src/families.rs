@@ -1,6 +1,6 @@
 //! What engines call their numbers, version by version.
 
-use wire::prom::parse::Page;
+use wire::prom::parse::{Page, Sample};
 
 /// A series by its name, and by one label where one name holds several things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub struct Names {
     pub engine: &'static str,
     /// The label that holds the model, if the engine tells the name it serves.
     pub model_label: Option<&'static str>,
+    /// A label by which series are those of the engine itself: of what its
+    /// `running` carries. Others on the page are of what stands before and
+    /// behind it, and would count each request again.
+    pub own_label: Option<&'static str>,
     /// Share of the KV cache in use.
     pub kv: &'static [Series],
     /// Requests in the running batch.
@@ -66,8 +70,6 @@ pub enum KvCapacity {
     Blocks(Series, Series),
     /// In a gauge of tokens.
     Tokens(Series),
-    /// Nowhere.
-    Unknown,
 }
 
 /// Every engine that is known, in the order they are looked for.
@@ -75,6 +77,7 @@ pub const KNOWN: [Names; 4] = [
     Names {
         engine: "vLLM",
         model_label: Some("model_name"),
+        own_label: None,
         kv: &[series("vllm:kv_cache_usage_perc"), series("vllm:gpu_cache_usage_perc")],
         running: series("vllm:num_requests_running"),
         waiting: series("vllm:num_requests_waiting"),
@@ -97,6 +100,7 @@ pub const KNOWN: [Names; 4] = [
     Names {
         engine: "SGLang",
         model_label: Some("model_name"),
+        own_label: None,
         kv: &[series("sglang:token_usage")],
         running: series("sglang:num_running_reqs"),
         waiting: series("sglang:num_queue_reqs"),
@@ -116,23 +120,32 @@ pub const KNOWN: [Names; 4] = [
     Names {
         engine: "TensorRT-LLM (trtllm-serve)",
         model_label: Some("model_name"),
+        own_label: None,
         kv: &[series("trtllm_kv_cache_utilization")],
         running: series("trtllm_num_requests_running"),
         waiting: series("trtllm_num_requests_waiting"),
         generated: &[],
-        done: &[series("trtllm_request_success_total")],
+        done: &[
+            series("trtllm_request_success_total"),
+            series("trtllm_num_requests_completed_total"),
+        ],
         prompt_tokens: &[],
         answer_tokens: &[],
         ttft: &["trtllm_time_to_first_token_seconds"],
         itl: &["trtllm_time_per_output_token_seconds"],
         prefix_hits: &[],
         prefix_queries: &[],
-        capacity: KvCapacity::Unknown,
+        capacity: KvCapacity::Blocks(
+            series("trtllm_kv_cache_max_blocks"),
+            series("trtllm_kv_cache_tokens_per_block"),
+        ),
     },
     Names {
         // Its `model` is the name in Triton's repository, not one that is served.
         engine: "TensorRT-LLM (Triton)",
         model_label: None,
+        // An ensemble has a model each for tokenizing, computing and detokenizing.
+        own_label: Some("model"),
         kv: &[labelled(
             "nv_trt_llm_kv_cache_block_metrics",
             "kv_cache_block_type",
@@ -184,7 +197,6 @@ pub fn names() -> Vec<String> {
             KvCapacity::Labels(name, ..) => names.push(name.to_owned()),
             KvCapacity::Blocks(blocks, size) => names.extend([blocks.name.to_owned(), size.name.to_owned()]),
             KvCapacity::Tokens(tokens) => names.push(tokens.name.to_owned()),
-            KvCapacity::Unknown => {}
         }
     }
     names.sort_unstable();
@@ -359,48 +371,48 @@ impl Reader<'_, '_> {
                 product(self.sum(blocks)?, size)
             }
             KvCapacity::Tokens(series) => product(self.sum(series)?, 1.0),
-            KvCapacity::Unknown => Err(format!("{} does not tell the size of its KV cache", self.names.engine)),
         }
     }
 
     fn values(&self, series: Series) -> Result<Vec<f64>, String> {
-        let label = series.label.as_slice();
-        values(self.page, series.name, label, self.names.model_label, self.model)
+        self.values_of(series.name, series.label.as_slice())
     }
 
     fn sum_of(&self, name: &str) -> Found {
-        values(self.page, name, &[], self.names.model_label, self.model).map(|values| values.iter().sum())
+        self.values_of(name, &[]).map(|values| values.iter().sum())
     }
-}
 
-/// The values of `name` for `model`, all of them sound.
-fn values(
-    page: &Page<'_>,
-    name: &str,
-    label: &[(&str, &str)],
-    model_label: Option<&str>,
-    model: Option<&str>,
-) -> Result<Vec<f64>, String> {
-    let mut values = Vec::new();
-    let mut others: Vec<&str> = Vec::new();
-    for sample in page.select(name, label) {
-        match (model, model_label.and_then(|label| sample.label(label))) {
-            (Some(wanted), Some(have)) if wanted != have => {
-                if !others.contains(&have) && others.len() < 4 {
-                    others.push(have);
+    /// The values of `name` for the model, all of them sound.
+    fn values_of(&self, name: &str, label: &[(&str, &str)]) -> Result<Vec<f64>, String> {
+        let mut values = Vec::new();
+        let mut others: Vec<&str> = Vec::new();
+        for sample in self.page.select(name, label).filter(|sample| self.is_own(sample)) {
+            match (self.model, self.names.model_label.and_then(|label| sample.label(label))) {
+                (Some(wanted), Some(have)) if wanted != have => {
+                    if !others.contains(&have) && others.len() < 4 {
+                        others.push(have);
+                    }
                 }
+                _ if sample.value.is_finite() && sample.value >= 0.0 => values.push(sample.value),
+                _ => return Err(format!("{name} is {}", sample.value)),
             }
-            _ if sample.value.is_finite() && sample.value >= 0.0 => values.push(sample.value),
-            _ => return Err(format!("{name} is {}", sample.value)),
+        }
+        match (values.is_empty(), self.model) {
+            (false, _) => Ok(values),
+            (true, Some(model)) if !others.is_empty() => Err(format!(
+                "{name} is there for model {} only, not {model}: modelID must be the name the engine serves it under",
+                others.join(", ")
+            )),
+            (true, _) => Err(format!("the page has no {name}")),
         }
     }
-    match (values.is_empty(), model) {
-        (false, _) => Ok(values),
-        (true, Some(model)) if !others.is_empty() => Err(format!(
-            "{name} is there for model {} only, not {model}: modelID must be the name the engine serves it under",
-            others.join(", ")
-        )),
-        (true, _) => Err(format!("the page has no {name}")),
+
+    /// Whether the sample is of the engine itself.
+    fn is_own(&self, sample: &Sample<'_>) -> bool {
+        let Some(label) = self.names.own_label else { return true };
+        let Some(whose) = sample.label(label) else { return true };
+        let mut engines = self.page.select(self.names.running.name, &[]);
+        engines.any(|engine| engine.label(label) == Some(whose))
     }
 }
 

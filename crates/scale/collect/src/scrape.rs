@@ -21,7 +21,7 @@ use units::{Instant, Source};
 /// How replicas are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScrapeConfig {
-    /// Path of the metrics page.
+    /// Path of the metrics page, where an endpoint names no other.
     pub path: String,
     /// Time for the whole answer.
     pub deadline: Duration,
@@ -63,6 +63,8 @@ pub struct Endpoint {
     pub address: String,
     /// Port of the metrics page.
     pub port: u16,
+    /// Its path, if it is not the usual one.
+    pub path: Option<Arc<str>>,
     /// The model whose samples count; all if absent.
     pub model: Option<String>,
 }
@@ -270,13 +272,17 @@ async fn ask(shared: &Shared, getter: &Getter, endpoint: &Endpoint, generation: 
     } else {
         endpoint.address.clone()
     };
-    let url = format!("http://{host}:{}{}", endpoint.port, shared.config.path);
+    let path = endpoint.path.as_deref().unwrap_or(&shared.config.path);
+    let url = format!("http://{host}:{}{path}", endpoint.port);
     let read = match getter.get(&url).await {
         Ok(body) => match wire::prom::parse::parse(&body) {
             Ok(page) => families::read(&page, endpoint.model.as_deref())
                 .map(|page| (page, body.len()))
                 .map_err(|why| format!("{url}: {why}")),
-            Err(error) => Err(format!("{url} is no metrics page: {error}")),
+            Err(error) => Err(format!(
+                "{url} is no metrics page: {error}; if it is elsewhere (trtllm-serve: /prometheus/metrics, Triton: port \
+                 8002), tell it by the Pod's annotations prometheus.io/port and prometheus.io/path"
+            )),
         },
         Err(error) => Err(error.to_string()),
     };

@@ -79,6 +79,7 @@ mod tests {
             pod: pod.to_owned(),
             address: "10.0.0.1".to_owned(),
             port: 8000,
+            path: None,
             model: model.map(str::to_owned),
         };
         let models = by_model([

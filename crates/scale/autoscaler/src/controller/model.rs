@@ -32,14 +32,18 @@ pub(super) fn endpoints(variants: &[Variant], before: &TrackedModels) -> Tracked
     }
     let list = |(key, pods): (TrackedModel, Vec<(&PodFacts, &str)>)| {
         let same = |(endpoint, (pod, ip)): (&Endpoint, &(&PodFacts, &str))| {
-            endpoint.pod == pod.full_name && endpoint.address == *ip && endpoint.port == pod.port
+            endpoint.pod == pod.full_name
+                && endpoint.address == *ip
+                && endpoint.port == pod.metrics_port
+                && endpoint.path == pod.metrics_path
         };
         let known = before.get(&key);
         let known = known.filter(|all| all.len() == pods.len() && all.iter().zip(&pods).all(same));
         let endpoint = |(pod, ip): &(&PodFacts, &str)| Endpoint {
             pod: pod.full_name.clone(),
             address: (*ip).to_owned(),
-            port: pod.port,
+            port: pod.metrics_port,
+            path: pod.metrics_path.clone(),
             model: Some(key.model.clone()),
         };
         let all = known.cloned().unwrap_or_else(|| pods.iter().map(endpoint).collect());

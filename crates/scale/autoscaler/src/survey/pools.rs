@@ -1,6 +1,8 @@
-//! Which pool a Pod is in, by its labels, and the port it is asked at.
+//! Which pool a Pod is in, by its labels, the port it serves at, and where its
+//! metrics are.
 
 use api::InferencePool;
+use api::names::{METRICS_PATH_ANNOTATION, METRICS_PORT_ANNOTATION};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use std::collections::{BTreeMap, HashMap};
@@ -46,6 +48,31 @@ impl Pools {
     pub(super) fn of_namespace(&self, namespace: &str) -> Option<&PoolsByLabel> {
         self.0.get(namespace)
     }
+}
+
+/// Longest path that is taken from an annotation, bytes.
+const LONGEST_PATH: usize = 256;
+
+/// Where a Pod's metrics are: what it is annotated with, else a port that it
+/// calls `metrics`, else where it serves.
+pub(super) fn metrics_port(pod: &Pod, serves_at: u16) -> u16 {
+    let annotated = pod.annotations().get(METRICS_PORT_ANNOTATION);
+    let annotated = annotated.and_then(|port| port.trim().parse().ok());
+    let named = || {
+        let containers = pod.spec.as_ref()?.containers.iter();
+        let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
+        let metrics = ports.find(|port| port.name.as_deref() == Some("metrics"))?;
+        u16::try_from(metrics.container_port).ok()
+    };
+    let port = annotated.filter(|port| *port > 0).or_else(named);
+    port.filter(|port| *port > 0).unwrap_or(serves_at)
+}
+
+/// The path it is annotated with, unless that can be none, or is the usual one.
+pub(super) fn metrics_path(pod: &Pod) -> Option<Arc<str>> {
+    let path = pod.annotations().get(METRICS_PATH_ANNOTATION)?.trim();
+    let sound = path.starts_with('/') && path.len() <= LONGEST_PATH && path.bytes().all(|byte| byte.is_ascii_graphic());
+    (sound && path != "/metrics").then(|| path.into())
 }
 
 /// The port of the pool the Pod is in, else the first it declares.

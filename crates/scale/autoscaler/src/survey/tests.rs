@@ -76,6 +76,36 @@ fn the_port_is_the_pools_else_the_containers() {
 }
 
 #[test]
+fn metrics_are_where_the_pod_says() {
+    let with = |ports: Value, annotations: Value| -> (u16, Option<String>, Option<String>) {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p", "namespace": "n", "annotations": annotations},
+            "spec": {"containers": [{"name": "c", "ports": ports}]},
+            "status": {"podIP": "10.0.0.1"},
+        }))
+        .unwrap();
+        let facts = facts(&Arc::new(pod), None);
+        let path = facts.metrics_path.as_deref().map(str::to_owned);
+        (facts.metrics_port, path, facts.address.as_deref().map(str::to_owned))
+    };
+    let triton = json!([{"containerPort": 8000, "name": "http"}, {"containerPort": 8002, "name": "metrics"}]);
+    let serves = Some("10.0.0.1:8000".to_owned());
+    assert_eq!(with(triton.clone(), json!({})), (8002, None, serves.clone()));
+    let annotated = json!({"prometheus.io/port": "9090", "prometheus.io/path": "/prometheus/metrics"});
+    let elsewhere = (9090, Some("/prometheus/metrics".to_owned()), serves.clone());
+    assert_eq!(with(triton, annotated), elsewhere);
+    let plain = json!([{"containerPort": 8000, "name": "http"}]);
+    for (port, path) in [("0", "metrics"), ("http", "/a b"), ("70000", "/metrics"), ("", "")] {
+        let annotated = json!({"prometheus.io/port": port, "prometheus.io/path": path});
+        assert_eq!(
+            with(plain.clone(), annotated),
+            (8000, None, serves.clone()),
+            "{port} {path}"
+        );
+    }
+}
+
+#[test]
 fn slots_come_from_the_annotation_if_they_are_a_number() {
     for (annotation, slots) in [("16", Some(16.0)), ("0", None), ("many", None)] {
         let pod = pod(&json!({}), &json!({SLOTS_ANNOTATION: annotation}));
@@ -132,6 +162,6 @@ fn a_pod_is_read_again_when_it_changed_or_the_pools_did() {
     let facts = pass(&first, &[]);
     assert!(Arc::ptr_eq(&facts, &pass(&first, &[])), "nothing changed");
     assert!(!Arc::ptr_eq(&facts, &pass(&changed, &[])), "another version");
-    assert_eq!(facts.port, 9000);
-    assert_eq!(pass(&first, &[pool]).port, 8123);
+    assert_eq!(facts.metrics_port, 9000);
+    assert_eq!(pass(&first, &[pool]).metrics_port, 8123);
 }

@@ -16,6 +16,27 @@ fn every_engine_version_is_read_under_its_names() {
     let both = format!("vllm:gpu_cache_usage_perc{{model_name=\"m\"}} 0.9\n{NEWER}");
     let sglang = "sglang:token_usage{model_name=\"m\"} 0.5\nsglang:num_running_reqs{model_name=\"m\"} 3\n\
                   sglang:num_queue_reqs{model_name=\"m\"} 1\nsglang:generation_tokens_total{model_name=\"m\"} 56\n";
+    let served = "trtllm_kv_cache_utilization{model_name=\"m\",engine_type=\"pytorch\"} 0.5\n\
+                  trtllm_num_requests_running{model_name=\"m\"} 3\ntrtllm_num_requests_waiting{model_name=\"m\"} 1\n";
+    let triton = "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"fraction\",model=\"tensorrt_llm\",version=\"1\"} 0.5\n\
+                  nv_trt_llm_request_metrics{model=\"tensorrt_llm\",request_type=\"scheduled\",version=\"1\"} 3\n\
+                  nv_trt_llm_request_metrics{model=\"tensorrt_llm\",request_type=\"waiting\",version=\"1\"} 1\n";
+    for (text, found) in [
+        (served, "TensorRT-LLM (trtllm-serve) (trtllm_kv_cache_utilization)"),
+        (triton, "TensorRT-LLM (Triton) (nv_trt_llm_kv_cache_block_metrics)"),
+    ] {
+        let page = read_text(text, Some("m")).unwrap();
+        assert_eq!(page.found, found);
+        assert_eq!(
+            (page.kv, page.running, page.waiting),
+            (Ok(0.5), Ok(3.0), Ok(1.0)),
+            "{found}"
+        );
+        assert!(
+            page.generated.unwrap_err().contains("does not tell generated tokens"),
+            "{found}"
+        );
+    }
     let cases = [
         (NEWER, "vLLM (vllm:kv_cache_usage_perc)"),
         (&older, "vLLM (vllm:gpu_cache_usage_perc)"),
@@ -90,4 +111,45 @@ fn counters_and_caches_of_all_engines_of_a_replica_add_up() {
         count: Ok(20.0),
     };
     assert_eq!(page.ttft_s, ttft);
+}
+
+#[test]
+fn a_request_through_an_ensemble_counts_once() {
+    let page = read_text(
+        r#"
+nv_inference_request_success{model="ensemble",version="1"} 7
+nv_inference_request_success{model="preprocessing",version="1"} 7
+nv_inference_request_success{model="tensorrt_llm",version="1"} 7
+nv_inference_request_success{model="postprocessing",version="1"} 7
+nv_trt_llm_request_metrics{model="tensorrt_llm",request_type="active",version="1"} 4
+nv_trt_llm_request_metrics{model="tensorrt_llm",request_type="scheduled",version="1"} 3
+nv_trt_llm_request_metrics{model="tensorrt_llm",request_type="waiting",version="1"} 1
+nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="max",model="tensorrt_llm",version="1"} 100
+nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="tokens_per",model="tensorrt_llm",version="1"} 64
+"#,
+        Some("llama"),
+    )
+    .unwrap();
+    assert_eq!(
+        (page.done, page.running, page.kv_tokens),
+        (Ok(7.0), Ok(3.0), Ok(6400.0))
+    );
+}
+
+#[test]
+fn what_trtllm_serve_publishes_is_read() {
+    let text = r#"
+trtllm_num_requests_running{engine_type="pytorch",model_name="m"} 3
+trtllm_num_requests_waiting{engine_type="pytorch",model_name="m"} 1
+trtllm_num_requests_completed_total{engine_type="pytorch",model_name="m"} 9
+trtllm_kv_cache_max_blocks{engine_type="pytorch",model_name="m"} 19960
+trtllm_kv_cache_tokens_per_block{engine_type="pytorch",model_name="m"} 32
+trtllm_time_to_first_token_seconds_sum{engine_type="pytorch",model_name="m"} 3
+trtllm_time_to_first_token_seconds_count{engine_type="pytorch",model_name="m"} 10
+"#;
+    let page = read_text(text, Some("m")).unwrap();
+    assert_eq!((page.done, page.kv_tokens), (Ok(9.0), Ok(638_720.0)));
+    assert_eq!(page.ttft_s.count, Ok(10.0));
+    let success = "trtllm_request_success_total{model_name=\"m\",finished_reason=\"stop\"} 8\n";
+    assert_eq!(read_text(&format!("{text}{success}"), Some("m")).unwrap().done, Ok(8.0));
 }

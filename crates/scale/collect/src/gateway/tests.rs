@@ -220,6 +220,7 @@ async fn as_a_source_it_tells_arrivals_lengths_and_its_ledger() {
         pod: format!("n/{pod}"),
         address: address.to_owned(),
         port: 8000,
+        path: None,
         model: Some("m".to_owned()),
     };
     reader.track(&by_model([

@@ -112,6 +112,7 @@ mod tests {
             pod: "team/m.1-abc".to_owned(),
             address: "10.0.0.1".to_owned(),
             port: 8000,
+            path: None,
             model: None,
         };
         let questions: Vec<String> = matchers(&key, &[endpoint])

@@ -253,6 +253,7 @@ mod tests {
             pod: pod.to_owned(),
             address: address.to_owned(),
             port: 8000,
+            path: None,
             model: Some("m".to_owned()),
         }
     }

@@ -110,6 +110,7 @@ fn endpoints(pods: &[&str]) -> Vec<Endpoint> {
         pod: format!("n/{pod}"),
         address: format!("10.0.0.{}", i + 1),
         port: 8000,
+        path: None,
         model: Some("m".to_owned()),
     };
     pods.iter().enumerate().map(endpoint).collect()

@@ -46,6 +46,7 @@ fn endpoint(pod: &str, address: SocketAddr) -> Endpoint {
         pod: pod.to_owned(),
         address: address.ip().to_string(),
         port: address.port(),
+        path: None,
         model: Some("m".to_owned()),
     }
 }
