@@ -13,6 +13,7 @@
 
 mod client;
 mod config;
+mod connect;
 mod fetch;
 mod query;
 mod recorded;

@@ -1,21 +1,13 @@
 //! One question to Prometheus: a bounded POST over HTTP or TLS.
 
 use super::config::{PrometheusConfig, PrometheusError, problem};
+use super::connect::Connected;
 use super::recorded::Series;
 use crate::bearer::Bearer;
-use crate::{Clock, Transport, trust};
+use crate::{Clock, Transport};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +46,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Client {
     transport: Transport,
-    client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    connected: Connected,
     url: String,
     token: Bearer,
     deadline: Duration,
@@ -67,28 +59,11 @@ impl Client {
     /// # Errors
     /// One of them cannot be read or used, with its key.
     pub(super) fn new(config: &PrometheusConfig) -> Result<Self, PrometheusError> {
-        let mut http = HttpConnector::new();
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(config.deadline));
-        http.enforce_http(false);
-        let builder = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(config)?)
-            .https_or_http();
-        let builder = match &config.server_name {
-            Some(name) => {
-                let name = ServerName::try_from(name.clone())
-                    .map_err(|_| problem("PROMETHEUS_SERVER_NAME", "is not a host name"))?;
-                builder.with_server_name_resolver(FixedServerNameResolver::new(name))
-            }
-            None => builder,
-        };
         let token = Bearer::new(config.bearer_token.as_deref(), config.token_path.as_deref())
             .map_err(|why| problem("PROMETHEUS_BEARER_TOKEN", why))?;
         Ok(Self {
             transport: config.transport.clone(),
-            client: legacy::Client::builder(TokioExecutor::new())
-                .pool_idle_timeout(Duration::from_secs(30))
-                .build(builder.enable_http1().wrap_connector(http)),
+            connected: Connected::new(config)?,
             url: format!("{}/api/v1/query", config.base_url.trim_end_matches('/')),
             token,
             deadline: config.deadline,
@@ -99,7 +74,14 @@ impl Client {
     /// Asks one question at the present time of the server.
     pub(super) async fn query(&self, question: &str) -> Result<Answer, QueryError> {
         let url = || self.url.clone();
-        tokio::time::timeout(self.deadline, self.query_unhurried(question))
+        let answer = async {
+            match self.query_unhurried(question).await {
+                // Certificates that ran out may have been replaced by now.
+                Err(QueryError::Unreachable(..)) if self.connected.renew() => self.query_unhurried(question).await,
+                answer => answer,
+            }
+        };
+        tokio::time::timeout(self.deadline, answer)
             .await
             .unwrap_or_else(|_| Err(QueryError::Deadline(url(), self.deadline)))
     }
@@ -119,7 +101,7 @@ impl Client {
         }
         let response = self
             .transport
-            .send(&self.client, request)
+            .send(&self.connected.connections(), request)
             .await
             .map_err(|why| QueryError::Unreachable(url(), why))?;
         let status = response.status();
@@ -215,73 +197,5 @@ impl Row {
             samples: samples.collect(),
             labels: Arc::new(self.metric),
         }
-    }
-}
-
-fn tls(config: &PrometheusConfig) -> Result<ClientConfig, PrometheusError> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| problem("PROMETHEUS_BASE_URL", error.to_string()))?;
-    let builder = if config.insecure_skip_verify {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Unverified(provider)))
-    } else {
-        builder.with_root_certificates(roots(config)?)
-    };
-    match (&config.client_cert_path, &config.client_key_path) {
-        (Some(certificate), Some(key)) => {
-            let chain = trust::certificates(certificate).map_err(|why| problem("PROMETHEUS_CLIENT_CERT_PATH", why))?;
-            let key = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| problem("PROMETHEUS_CLIENT_KEY_PATH", format!("{}: {error}", key.display())))?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| problem("PROMETHEUS_CLIENT_CERT_PATH", error.to_string()))
-        }
-        _ => Ok(builder.with_no_client_auth()),
-    }
-}
-
-fn roots(config: &PrometheusConfig) -> Result<RootCertStore, PrometheusError> {
-    trust::roots(config.ca_cert_path.as_deref()).map_err(|why| problem("PROMETHEUS_CA_CERT_PATH", why))
-}
-
-/// Takes any certificate, because the operator said so.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

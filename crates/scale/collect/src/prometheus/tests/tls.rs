@@ -279,3 +279,32 @@ async fn a_token_in_a_file_is_read_anew_for_every_question() {
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn certificates_that_are_replaced_are_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, clients) = (Authority::new(), Authority::new());
+    let ca = written(folder.path(), "ca.pem", &Authority::new().0.pem());
+    let port = server(&ours, "localhost", Some(&clients), "").await;
+    let client = Authority::new().sign("autoscaler");
+    let config = PrometheusConfig {
+        ca_cert_path: Some(ca),
+        client_cert_path: Some(written(folder.path(), "tls.crt", &client.certificate)),
+        client_key_path: Some(written(folder.path(), "tls.key", &client.key.serialize_pem())),
+        ..PrometheusConfig::new(format!("https://localhost:{port}"))
+    };
+    let source = start(config).unwrap();
+    let said = asked(&source).await;
+    assert_eq!(said.found, Found::PrometheusError, "{said:?}");
+    written(folder.path(), "ca.pem", "half a cert");
+    let client = clients.sign("autoscaler");
+    written(folder.path(), "tls.crt", &client.certificate);
+    written(folder.path(), "tls.key", &client.key.serialize_pem());
+    written(folder.path(), "ca.pem", &ours.0.pem());
+    let found = async {
+        while source.availability(&super::key()).found != Found::MetricsFound {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), found).await.unwrap();
+}
