@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// What a sleeping replica costs beside one that serves, 0 to 1 (tidegate-sleeping)
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     sleep_cost: f64,
+    /// Compare with the optimum that lets work wait as policies do, too: a second ratio; takes minutes
+    #[arg(long)]
+    waiting_optimum: bool,
     /// Seeds of the days; every seed makes one of each synthetic shape
     #[arg(long, value_name = "SEED,..", default_value = "1,2", value_delimiter = ',')]
     seeds: Vec<u64>,
@@ -83,7 +86,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         may_wait_s,
         wake_s: whole_seconds("--wake", &args.wake)?,
         sleep_cost: args.sleep_cost,
+        waiting_optimum: args.waiting_optimum,
     };
+    ensure!(
+        !rules.waiting_optimum || lab::optimum::tractable(rules.peak, rules.most(), may_wait_s),
+        "--waiting-optimum: with --peak-replicas {} and --may-wait {} it takes too long to find; it is found for up to 100 \
+         replicas and waits of 3s, or 40 and 18s",
+        args.peak_replicas,
+        args.may_wait
+    );
     let replica = Replica::named(&args.gpu, &args.model).context("--gpu or --model")?;
     let trace = read(&args.trace, &replica)?;
     let days = days(args, &trace)?;
@@ -166,22 +177,18 @@ fn days(args: &Args, trace: &[Arrival]) -> anyhow::Result<Vec<Entry>> {
 /// Every cell, in the order of days, start-up times and policies, computed on
 /// all processors.
 fn run_all<'a>(days: &'a [Entry], startups: &[u64], rules: &Rules) -> Vec<(&'a Entry, Cell)> {
-    let mut jobs = Vec::new();
-    for entry in days {
-        for startup in startups {
-            jobs.extend(Contender::ALL.map(|contender| (entry, *startup, contender)));
-        }
-    }
+    let with_startups = |entry| startups.iter().map(move |startup| (entry, *startup));
+    let jobs: Vec<(&Entry, u64)> = days.iter().flat_map(with_startups).collect();
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Cell)>> = Mutex::new(Vec::with_capacity(jobs.len()));
+    let done: Mutex<Vec<(usize, Vec<Cell>)>> = Mutex::new(Vec::with_capacity(jobs.len()));
     let worker = || {
         loop {
             let index = next.fetch_add(1, Relaxed);
-            let Some((entry, startup, contender)) = jobs.get(index) else {
+            let Some((entry, startup)) = jobs.get(index) else {
                 return;
             };
-            let cell = lab::scoreboard::cell(&entry.day, *startup, *contender, rules);
-            done.lock().push((index, cell));
+            let cells = lab::scoreboard::cells(&entry.day, *startup, rules);
+            done.lock().push((index, cells));
         }
     };
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -192,7 +199,9 @@ fn run_all<'a>(days: &'a [Entry], startups: &[u64], rules: &Rules) -> Vec<(&'a E
     });
     let mut done = done.into_inner();
     done.sort_by_key(|(index, _)| *index);
-    done.into_iter().map(|(index, cell)| (jobs[index].0, cell)).collect()
+    let of_entry = |(index, cells): (usize, Vec<Cell>)| cells.into_iter().map(move |cell| (index, cell));
+    let cells = done.into_iter().flat_map(of_entry);
+    cells.map(|(index, cell)| (jobs[index].0, cell)).collect()
 }
 
 fn row(trace: &str, entry: &Entry, cell: &Cell, rules: &Rules) -> Value {
@@ -207,6 +216,9 @@ fn row(trace: &str, entry: &Entry, cell: &Cell, rules: &Rules) -> Value {
         "attainment": rounded(cell.attainment, 6),
         "gpu_hours": rounded(cell.gpu_hours, 2),
         "optimum_gpu_hours": rounded(cell.optimum_gpu_hours, 2),
+        "waiting_cost_ratio": cell.waiting.map(|beside| rounded(beside.cost_ratio, 4)),
+        "waiting_optimum_gpu_hours": cell.waiting.map(|beside| rounded(beside.optimum_gpu_hours, 2)),
+        "waiting_bound_gpu_hours": cell.waiting.map(|beside| rounded(beside.bound_gpu_hours, 2)),
         "work_gpu_hours": rounded(cell.work_gpu_hours, 2),
         "actions": cell.actions,
         "most_replicas": cell.most_replicas,
@@ -228,6 +240,8 @@ fn rounded(value: f64, digits: i32) -> f64 {
 /// One block per day: a line per policy, a column per start-up time.
 fn table(days: &[Entry], cells: &[(&Entry, Cell)], startups: &[u64]) -> String {
     let mut text = String::new();
+    let waits = cells.iter().any(|(_, cell)| cell.waiting.is_some());
+    let width = if waits { 26 } else { 20 };
     for entry in days {
         let of_day = || {
             cells
@@ -239,25 +253,36 @@ fn table(days: &[Entry], cells: &[(&Entry, Cell)], startups: &[u64]) -> String {
         let _ = writeln!(text, "{}, seed {}: {}", entry.day.name, entry.seed, entry.day.says);
         let _ = write!(text, "  {:<18}", "starts in");
         for startup in startups {
-            let _ = write!(text, "{:>20}", format!("{startup} s"));
+            let _ = write!(text, "{:>width$}", format!("{startup} s"));
         }
         text.push('\n');
-        let _ = write!(text, "  {:<18}", "optimum");
-        for startup in startups {
-            let optimum = of_day()
-                .find(|cell| cell.startup_s == *startup)
-                .map_or(0.0, |cell| cell.optimum_gpu_hours);
-            let _ = write!(text, "{:>20}", format!("{optimum:.0} GPU-hours"));
+        let mut optimum = |name: &str, of: &dyn Fn(&Cell) -> Option<f64>| {
+            let _ = write!(text, "  {name:<18}");
+            for startup in startups {
+                let hours = of_day().find(|cell| cell.startup_s == *startup).and_then(of);
+                let said = hours.map_or_else(String::new, |hours| format!("{hours:.0} GPU-hours"));
+                let _ = write!(text, "{said:>width$}");
+            }
+            text.push('\n');
+        };
+        optimum("optimum", &|cell| Some(cell.optimum_gpu_hours));
+        if waits {
+            optimum("  work may wait", &|cell| Some(cell.waiting?.optimum_gpu_hours));
         }
-        text.push('\n');
         for contender in Contender::ALL {
             let _ = write!(text, "  {:<18}", contender.as_str());
             for startup in startups {
                 let cell = of_day().find(|cell| cell.startup_s == *startup && cell.policy == contender.as_str());
                 let said = cell.map_or_else(String::new, |cell| {
-                    format!("{:.2}x {}", cell.cost_ratio, lab::picture::percent(cell.attainment))
+                    let second = cell.waiting.map(|beside| format!(" {:.2}x", beside.cost_ratio));
+                    format!(
+                        "{:.2}x{} {}",
+                        cell.cost_ratio,
+                        second.unwrap_or_default(),
+                        lab::picture::percent(cell.attainment)
+                    )
                 });
-                let _ = write!(text, "{said:>20}");
+                let _ = write!(text, "{said:>width$}");
             }
             text.push('\n');
         }

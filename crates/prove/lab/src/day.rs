@@ -253,7 +253,8 @@ impl Day {
         }
     }
 
-    /// Replicas that each step of [`STEP`] seconds needs.
+    /// Replicas that each step of [`STEP`] seconds needs: at least one, as every
+    /// policy keeps.
     #[must_use]
     pub fn need(&self) -> Vec<u32> {
         Self::need_of(&self.work)
@@ -265,7 +266,7 @@ impl Day {
             .map(|step| {
                 let mean = step.iter().sum::<f64>() / step.len() as f64;
                 // The cast saturates; a need is small and not negative.
-                (mean / CEILING - 1e-9).ceil().max(0.0) as u32
+                (mean / CEILING - 1e-9).ceil().max(1.0) as u32
             })
             .collect()
     }

@@ -117,6 +117,7 @@ mod tests {
             gpu_hours: 1.0,
             optimum_gpu_hours: 1.0,
             cost_ratio,
+            waiting: None,
             asleep_hours: 0.0,
             work_gpu_hours: 1.0,
             attainment: 0.995,

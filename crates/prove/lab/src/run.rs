@@ -91,13 +91,18 @@ pub struct Outcome {
 /// the last of the day, as if it were the day before.
 const WARM_UP: usize = 3 * 3_600;
 
+/// The same for a day of so many seconds.
+pub(crate) fn warm_up(day: usize) -> usize {
+    WARM_UP.min(day)
+}
+
 /// Runs `policy` through `day`, with the replicas that are needed at its
 /// beginning ready, a limit of `may_wait_s` on the wait for a replica, and one of
 /// `most` replicas.
 pub fn run(day: &Day, world: World, may_wait_s: u64, most: u32, policy: &mut dyn Policy) -> Outcome {
-    let warm_up = WARM_UP.min(day.work.len());
+    let warm_up = warm_up(day.work.len());
     let before = &day.work[day.work.len() - warm_up..];
-    let first = Day::need_of(before).first().copied().unwrap_or(1).max(1);
+    let first = Day::need_of(before).first().copied().unwrap_or(1);
     let mut fleet = Fleet::of(first, world);
     let mut backlog = Backlog::default();
     let (mut arrived_last, mut served_last) = (0.0, 0.0);
