@@ -103,6 +103,41 @@ async fn a_replica_is_read_again_and_again() {
 }
 
 #[tokio::test]
+async fn a_replica_is_asked_at_the_path_it_names() {
+    // As trtllm-serve: JSON at the usual path.
+    let answer = |request: http::Request<bytes::Bytes>| -> crate::Answering {
+        let page = match request.uri().path() {
+            "/prometheus/metrics" => PAGE,
+            _ => "[{\"numActiveRequests\": 3}]",
+        };
+        Box::pin(std::future::ready(Ok(http::Response::new(page.into()))))
+    };
+    let config = ScrapeConfig {
+        transport: Transport::InProcess(Arc::new(answer)),
+        ..ScrapeConfig::default()
+    };
+    let stop = CancellationToken::new();
+    let scraper = PodScraper::start(config, Clock::start(), stop.clone());
+    let address = SocketAddr::from(([127, 0, 0, 1], 8000));
+    let named = Endpoint {
+        path: Some("/prometheus/metrics".into()),
+        ..endpoint("n/a", address)
+    };
+    scraper.track(&by_model([named, endpoint("n/b", address)]));
+    let signals = until(&scraper, "n/a", |signals| signals.running.last().is_some()).await;
+    assert_eq!(signals.running.last().unwrap().value, 3.0);
+    let lost = until(&scraper, "n/b", |signals| signals.error.is_some())
+        .await
+        .error
+        .unwrap();
+    assert!(
+        lost.contains("/metrics is no metrics page") && lost.contains("prometheus.io/path"),
+        "{lost}"
+    );
+    stop.cancel();
+}
+
+#[tokio::test]
 async fn a_model_is_told_by_its_replicas_and_those_that_are_silent_are_named() {
     let stop = CancellationToken::new();
     let scraper = scraper(&stop);
