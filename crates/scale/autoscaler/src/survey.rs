@@ -13,14 +13,14 @@ use api::names::{
     ACCELERATOR_LABEL, CONFIG_ENABLED_LABEL, CONTROLLER_INSTANCE_LABEL, EXCLUDE_ANNOTATION, SLOTS_ANNOTATION,
 };
 use capacity::ReplicaState;
-use collect::Clock;
-use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::runtime::reflector::ObjectRef;
 use pods::PodsRead;
 use pools::{Pools, PoolsByLabel, metrics_path, metrics_port, port};
+use progress::{phase, ready_since, state};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use targets::TargetsRead;
@@ -29,6 +29,7 @@ use units::Instant;
 mod claims;
 pub(crate) mod pods;
 mod pools;
+mod progress;
 pub(crate) mod promises;
 pub(crate) mod targets;
 mod zero;
@@ -397,57 +398,6 @@ fn facts(pod: &Arc<Pod>, pools: Option<&PoolsByLabel>) -> PodFacts {
         node: spec.and_then(|spec| spec.node_name.clone()),
         gpu: spec.and_then(accelerator::of_pod),
     }
-}
-
-fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
-    let mut conditions = pod.status.as_ref()?.conditions.as_ref()?.iter();
-    conditions.find(|condition| condition.type_ == kind)
-}
-
-fn ready_since(pod: &Pod) -> Option<Instant> {
-    let ready = condition(pod, "Ready").filter(|ready| ready.status == "True")?;
-    ready.last_transition_time.as_ref().map(instant_of)
-}
-
-fn state(pod: &Pod) -> ReplicaState {
-    let created = pod.metadata.creation_timestamp.as_ref();
-    let since = |time: Option<&Time>| time.or(created).map_or(Instant::ZERO, instant_of);
-    let ready = condition(pod, "Ready");
-    if ready.is_some_and(|ready| ready.status == "True") {
-        return ReplicaState::Ready;
-    }
-    if let Some(scheduled) = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False") {
-        return ReplicaState::Unschedulable {
-            since: since(scheduled.last_transition_time.as_ref()),
-            why: scheduled
-                .message
-                .clone()
-                .or_else(|| scheduled.reason.clone())
-                .unwrap_or_default(),
-        };
-    }
-    ReplicaState::Pending {
-        since: since(ready.and_then(|ready| ready.last_transition_time.as_ref())),
-    }
-}
-
-fn instant_of(time: &Time) -> Instant {
-    Clock::at_unix_millis(u64::try_from(time.0.as_millisecond()).unwrap_or(0))
-}
-
-/// What `kubectl get pods` would say, roughly.
-fn phase(pod: &Pod) -> String {
-    let Some(status) = &pod.status else {
-        return "Unknown".to_owned();
-    };
-    let waiting = status
-        .container_statuses
-        .iter()
-        .flatten()
-        .find_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
-    waiting
-        .or_else(|| status.phase.clone())
-        .unwrap_or_else(|| "Pending".to_owned())
 }
 
 #[cfg(test)]

@@ -178,6 +178,7 @@ fn replica(pod: &PodFacts, signals: Option<&ReplicaView>, engine: Option<Arc<str
         state: match &pod.state {
             ReplicaState::Ready => "ready",
             ReplicaState::Pending { .. } => "starting",
+            ReplicaState::Failing { .. } => "failing",
             ReplicaState::Unschedulable { .. } => "unschedulable",
         },
         phase: pod.phase.clone(),

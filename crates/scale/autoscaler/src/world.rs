@@ -340,6 +340,8 @@ pub(crate) fn slim_pod(pod: &mut Pod) {
     if let Some(status) = &mut pod.status {
         let waits = |status: &ContainerStatus| ContainerStatus {
             state: status.state.clone(),
+            restart_count: status.restart_count,
+            last_state: status.last_state.as_ref().filter(|_| !status.ready).cloned(),
             ..ContainerStatus::default()
         };
         *status = PodStatus {

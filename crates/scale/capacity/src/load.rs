@@ -430,6 +430,10 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
                     words::time(now.since(*since))
                 ));
             }
+            ReplicaState::Failing { why, .. } => {
+                stuck_pods += 1;
+                stuck_why = Some(format!("{} does not start: {why}", replica.name));
+            }
             ReplicaState::Unschedulable { why, .. } => {
                 stuck_pods += 1;
                 stuck_why = Some(format!("{} unschedulable: {why}", replica.name));
@@ -437,9 +441,9 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
         }
     }
     let starts = variant.replicas.iter().filter_map(|replica| match &replica.state {
-        ReplicaState::Pending { since } | ReplicaState::Unschedulable { since, .. } => {
-            Some((replica.name.as_str(), *since))
-        }
+        ReplicaState::Pending { since }
+        | ReplicaState::Failing { since, .. }
+        | ReplicaState::Unschedulable { since, .. } => Some((replica.name.as_str(), *since)),
         ReplicaState::Ready => None,
     });
     memory.note_starts(

@@ -133,6 +133,13 @@ pub enum ReplicaState {
         /// Since when.
         since: Instant,
     },
+    /// It begins again and again, or cannot begin: waiting for it is no use.
+    Failing {
+        /// Since when it does not serve.
+        since: Instant,
+        /// What its node says.
+        why: String,
+    },
     /// No node takes it.
     Unschedulable {
         /// Since when.

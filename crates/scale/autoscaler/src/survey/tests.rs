@@ -1,7 +1,9 @@
 use super::pods::{PodIndex, staying};
 use super::pools::DEFAULT_PORT;
+use super::progress::instant_of;
 use super::*;
 use api::InferencePool;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 fn pod(status: &Value, annotations: &Value) -> Arc<Pod> {
@@ -47,6 +49,49 @@ fn a_pod_is_ready_starting_or_taken_by_no_node() {
     ];
     for (status, expected) in cases {
         assert_eq!(state(&pod(&status, &json!({}))), expected, "{status}");
+    }
+}
+
+#[test]
+fn a_pod_that_crashes_again_and_again_is_not_waited_for() {
+    let created = second("2026-01-01T00:00:00Z");
+    let container = |restarts: u32, finished: &str, state: Value| {
+        let last = json!({"terminated": {"reason": "OOMKilled", "exitCode": 137,
+            "startedAt": "2026-01-01T00:00:00Z", "finishedAt": finished}});
+        json!({"containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false,
+            "restartCount": restarts, "state": state, "lastState": last}]})
+    };
+    let (soon, late) = ("2026-01-01T00:01:00Z", "2026-01-01T00:11:00Z");
+    let (runs, waits) = (
+        json!({"running": {}}),
+        json!({"waiting": {"reason": "CrashLoopBackOff"}}),
+    );
+    let again = "3 restarts, the last after OOMKilled with exit code 137";
+    for (status, why) in [
+        (container(2, soon, waits.clone()), None),
+        (container(3, soon, waits), Some(again)),
+        (container(3, soon, runs.clone()), Some(again)),
+        // It had served for a while, and the kubelet forgives what was before.
+        (container(3, late, runs), None),
+        (
+            container(0, soon, json!({"waiting": {"reason": "ImagePullBackOff"}})),
+            Some("ImagePullBackOff"),
+        ),
+        (
+            container(0, soon, json!({"waiting": {"reason": "ContainerCreating"}})),
+            None,
+        ),
+    ] {
+        let expected = match why {
+            Some(why) => ReplicaState::Failing {
+                since: created,
+                why: why.to_owned(),
+            },
+            None => ReplicaState::Pending { since: created },
+        };
+        let mut pod = Arc::unwrap_or_clone(pod(&status, &json!({})));
+        crate::world::slim_pod(&mut pod);
+        assert_eq!(state(&pod), expected, "{status}");
     }
 }
 

@@ -95,6 +95,16 @@ impl Variant {
         self.add(replica)
     }
 
+    /// A replica that crashes at every start.
+    pub(crate) fn failing(self) -> Self {
+        let state = ReplicaState::Failing {
+            since: self.1,
+            why: "3 restarts, the last after Error with exit code 1".to_owned(),
+        };
+        let replica = ReplicaView::unknown(self.next_name(), state, self.1, "not ready");
+        self.add(replica)
+    }
+
     /// A replica no node takes since `age`.
     pub(crate) fn unschedulable(self, age: Duration) -> Self {
         let state = ReplicaState::Unschedulable {

@@ -253,6 +253,19 @@ fn a_variant_no_node_takes_is_passed_over() {
 }
 
 #[test]
+fn a_variant_that_crashes_at_every_start_is_not_waited_for() {
+    let mut scene = Scene::of([
+        Variant::new("cheap", 1.0).slots(8.0).failing(),
+        Variant::new("dear", 3.0).slots(8.0).bounds(0, 4),
+    ])
+    .queue(4, Duration::from_secs(1), 0);
+    let decision = scene.decide();
+    assert_eq!(decision.variants.iter().map(|v| v.to).collect::<Vec<_>>(), [1, 1]);
+    let says = decision.explanation.bounds.join("\n");
+    assert!(says.contains("does not start: 3 restarts"), "{says}");
+}
+
+#[test]
 fn replicas_that_never_came_are_taken_back_when_they_are_not_needed() {
     let cheap = Variant::new("cheap", 1.0)
         .slots(8.0)
