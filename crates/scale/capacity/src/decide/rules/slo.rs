@@ -68,12 +68,25 @@ pub(super) fn slo(ask: &mut Ask<'_, '_>) -> Rule {
     };
     let model_lasts = ask.memory.above_for(NAME, model_above, ask.now) >= policy.slo_after;
     let up = model_above && model_lasts || one;
+    // What load has no part in cannot be lowered by more replicas: where it is
+    // known what one request alone takes, the model knows how many it takes, and
+    // one at a time goes, so that what comes of it is seen.
+    let known = match &model {
+        Ok(Sized {
+            needs,
+            sure: true,
+            claimed: false,
+        }) if !kept.iter().any(Promise::broken) => Some((needs + step).max(have.slots - one_replica(load))),
+        _ => None,
+    };
     let keep = match (worst, &model) {
-        (Some(share), _) if share > policy.after_down() => have.slots,
+        (Some(share), _) if share > policy.after_down() => known.unwrap_or(have.slots).min(have.slots),
         // A latency grows no faster than the load of a replica, short of
-        // saturation, which the other rules watch. What is measured goes before
-        // what a model says.
-        (Some(share), _) => load.ready_capacity() * share / policy.after_down(),
+        // saturation, which the other rules watch.
+        (Some(share), _) => {
+            let measured = load.ready_capacity() * share / policy.after_down();
+            known.map_or(measured, |known| measured.min(known))
+        }
         (None, Ok(Sized { needs, .. })) => needs + step,
         (None, Err(why)) => {
             let mut rule = unknown(NAME, format!("no source tells the latencies that are promised; {why}"));

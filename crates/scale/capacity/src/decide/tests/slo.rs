@@ -148,6 +148,43 @@ fn nothing_goes_while_the_slo_is_nearly_broken() {
     }
 }
 
+/// 30 ms of 40 ms with nothing to do: that is the replica's own, and no load.
+#[test]
+fn a_latency_that_load_has_no_part_in_keeps_no_replica() {
+    let ten = || {
+        let variant = Variant::new("v", 1.0).slots(16.0);
+        let variant = (0..10).fold(variant, |variant, _| variant.serving(0.05, 1.0, 0.0));
+        let mut scene = Scene::of([variant]).queue(0, Duration::ZERO, 10);
+        scene.view.slo = Some(Slo {
+            itl_ms: Some(40.0),
+            ..ITL
+        });
+        scene
+    };
+    let known = Told {
+        ttft_ms: Some(60.0),
+        itl_ms: Some(30.0),
+        lengths: Some((400.0, 100.0)),
+        token_rate: Some(33.0),
+        ..Told::default()
+    };
+    let unknown = Told { lengths: None, ..known };
+    for (told, replicas) in [(known, 9), (unknown, 10)] {
+        let mut scene = ten();
+        tell(&mut scene, told);
+        scene.after(Duration::from_secs(120));
+        tell(&mut scene, told);
+        let decision = scene.after(Duration::from_secs(60));
+        assert_eq!(
+            decision.variants[0].to,
+            replicas,
+            "{}: {}",
+            decision.sentence,
+            rule(&decision, "Slo").says
+        );
+    }
+}
+
 #[test]
 fn the_gateways_median_counts_where_replicas_tell_nothing() {
     let mut scene = three(11.0);
