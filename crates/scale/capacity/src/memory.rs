@@ -48,6 +48,8 @@ pub struct Memory {
     /// When replicas of a variant that did not come up may be tried again, where
     /// others keep no promise.
     pub(crate) tried_again: BTreeMap<String, Instant>,
+    /// When the queueing model last asked for more replicas of a promise.
+    pub(crate) sized_up: Option<Instant>,
     /// What was tried on each variant to keep each latency within the SLO.
     pub(crate) tried: BTreeMap<(String, Kind), Tried>,
 }

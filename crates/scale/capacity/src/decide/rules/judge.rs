@@ -30,6 +30,20 @@ pub(in crate::decide) struct Judged {
     pub(super) serves: bool,
 }
 
+impl Judged {
+    /// The least that one request alone takes of what serves and may keep the
+    /// promises; None where it is not known of all.
+    pub(super) fn own(&self, kind: Kind, load: &Load<'_>) -> Option<f64> {
+        let fit = load
+            .stands
+            .iter()
+            .zip(&self.answers)
+            .filter(|(stand, _)| may_keep(stand));
+        let own = fit.map(|(_, answer)| answer.as_ref().ok()?.own(kind));
+        own.reduce(|a, b| Some(a?.min(b?))).flatten()
+    }
+}
+
 /// Learns from every variant, and marks those that are too slow.
 pub(in crate::decide) fn judge(
     view: &ModelView,

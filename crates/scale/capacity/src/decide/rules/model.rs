@@ -80,6 +80,8 @@ pub(super) struct Answer {
     /// What one request alone takes, to the first token and between tokens, if
     /// that is too long.
     alone_ms: [Option<f64>; 2],
+    /// What one request alone takes, of the targets' figures.
+    own_ms: [Option<f64>; 2],
     /// How much longer than the mean the targets' percentiles are at the rate
     /// that is served, as factors.
     stretch: [Option<f64>; 2],
@@ -89,6 +91,11 @@ impl Answer {
     /// What one request alone takes, if that is too long.
     pub(super) const fn alone(&self, kind: Kind) -> Option<f64> {
         self.alone_ms[kind as usize]
+    }
+
+    /// What one request alone takes, of the figure that is promised.
+    pub(super) const fn own(&self, kind: Kind) -> Option<f64> {
+        self.own_ms[kind as usize]
     }
 
     /// How much longer the promised percentile is than the mean, as a factor.
@@ -241,6 +248,7 @@ impl Learnt {
             claimed: self.claimed && self.taken < LEAST_TAKEN,
             served: self.last.rate,
             alone_ms,
+            own_ms: own_ms(&model, targets),
             stretch: self.stretch(&model, targets),
         })
     }
@@ -262,6 +270,20 @@ impl Learnt {
             share(targets.itl).and_then(|share| over(model.itl_percentile(rate, share), mean.itl_ms)),
         ]
     }
+}
+
+/// Each target's figure of a request that has the replica for itself.
+fn own_ms(model: &QueueModel, targets: &Targets) -> [Option<f64>; 2] {
+    let rate = model.min_rate();
+    let Ok(mean) = model.at(rate) else { return [None; 2] };
+    let of = |target: Option<Target>, mean: f64, percentile: &dyn Fn(f64) -> Result<f64, QueueError>| match target?.of {
+        Statistic::Mean => Some(mean),
+        Statistic::Percentile(share) => percentile(share).ok(),
+    };
+    [
+        of(targets.ttft, mean.ttft_ms, &|share| model.ttft_percentile(rate, share)),
+        of(targets.itl, mean.itl_ms, &|share| model.itl_percentile(rate, share)),
+    ]
 }
 
 /// The mean replica of a variant, as the tuner wants it.

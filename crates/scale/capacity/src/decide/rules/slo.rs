@@ -4,9 +4,10 @@
 //! Two witnesses. Latencies that are measured: broken for a while with nothing
 //! on its way asks for one more, and near the limit nothing goes. And where
 //! rates and lengths are told, the queueing model: it asks for as many as the
-//! expected arrivals need, of the mean or of the percentile that is promised. A
-//! promise that one request alone breaks is said to be one that cannot be kept,
-//! and asks for nothing.
+//! expected arrivals need, of the mean or of the percentile that is promised. It
+//! lets replicas go whose latency is their own and no load's, and what it asked
+//! for does not go against its word. A promise that one request alone breaks is
+//! said to be one that cannot be kept, and asks for nothing.
 
 use super::judge::Judged;
 use super::promise::Promise;
@@ -14,6 +15,7 @@ use super::{Ask, EPSILON, Rule, one_more, one_replica, rule, unknown, verdict};
 use crate::Reason;
 use crate::load::Load;
 use crate::words::{number, short_time, time};
+use std::time::Duration;
 
 const NAME: &str = "Slo";
 /// How much the model asks for in one step, as a factor.
@@ -21,6 +23,9 @@ const MOST_AT_ONCE: f64 = 1.5;
 /// The same while it is not known what one request alone takes: beyond, the
 /// promise may be out of reach.
 const MOST_UNSURE: f64 = 1.2;
+/// What the model asked for is not let go against its word for so long: as long
+/// as a load that did not fit is remembered.
+const HEEDED: Duration = Duration::from_secs(1_800);
 
 pub(super) fn slo(ask: &mut Ask<'_, '_>) -> Rule {
     let (load, policy, have, judged) = (ask.load, ask.policy, ask.have, ask.judged);
@@ -67,16 +72,21 @@ pub(super) fn slo(ask: &mut Ask<'_, '_>) -> Rule {
         Err(_) => (0.0, false),
     };
     let model_lasts = ask.memory.above_for(NAME, model_above, ask.now) >= policy.slo_after;
-    let up = model_above && model_lasts || one;
-    // What load has no part in cannot be lowered by more replicas: where it is
-    // known what one request alone takes, the model knows how many it takes, and
-    // one at a time goes, so that what comes of it is seen.
+    let model_asks = model_above && model_lasts;
+    if model_asks {
+        ask.memory.sized_up = Some(ask.now);
+    }
+    let up = model_asks || one;
+    // More replicas lower only what load adds to a latency. Where that is next to
+    // nothing the model says how many it takes, and one at a time goes, so that
+    // what comes of it is seen.
+    let own = |promise: &Promise| by_load(promise, judged, load).is_some_and(|share| share <= policy.hysteresis);
     let known = match &model {
         Ok(Sized {
             needs,
             sure: true,
             claimed: false,
-        }) if !kept.iter().any(Promise::broken) => Some((needs + step).max(have.slots - one_replica(load))),
+        }) if kept.iter().all(own) => Some((needs + step).max(have.slots - one_replica(load))),
         _ => None,
     };
     let keep = match (worst, &model) {
@@ -93,6 +103,13 @@ pub(super) fn slo(ask: &mut Ask<'_, '_>) -> Rule {
             hopeless(judged, &mut rule);
             return rule;
         }
+    };
+    // With what the model asked for a latency is far from its limit, which is no
+    // reason to let it go: the model would ask again.
+    let heeded = ask.memory.sized_up.is_some_and(|at| ask.now.since(at) <= HEEDED);
+    let keep = match &model {
+        Ok(Sized { needs, .. }) if heeded => keep.max((needs + step).min(have.slots)),
+        _ => keep,
     };
     let needs = if one { needs.max(one_more(have.slots)) } else { needs };
     let mut rule = rule(
@@ -125,6 +142,13 @@ pub(super) fn slo(ask: &mut Ask<'_, '_>) -> Rule {
     }
     hopeless(judged, &mut rule);
     rule
+}
+
+/// How much of what one request alone leaves of a promise is used up by load.
+fn by_load(promise: &Promise, judged: &Judged, load: &Load<'_>) -> Option<f64> {
+    let own_ms = judged.own(promise.kind, load)?;
+    let left_ms = promise.target_ms - own_ms;
+    (left_ms > 0.0).then_some((promise.now_ms? - own_ms) / left_ms)
 }
 
 /// Slots that the expected arrivals need within what is promised.

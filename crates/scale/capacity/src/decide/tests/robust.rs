@@ -15,6 +15,8 @@ const STARTUP: Duration = Duration::from_secs(20);
 /// Tokens of a prompt and of an answer.
 const LENGTHS: (f64, f64) = (400.0, 100.0);
 
+mod knee;
+
 fn random(seed: u64) -> TestRng {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -22,11 +24,15 @@ fn random(seed: u64) -> TestRng {
 }
 
 /// A fleet of one kind: requests spread evenly, a token takes a fixed time and
-/// some more for each request beside.
+/// some more for each request beside, and beyond the knee much more.
 struct Fleet {
     rng: TestRng,
     alone_ms: f64,
     each_ms: f64,
+    /// Requests at once from which on each takes so many milliseconds besides.
+    knee: (f64, f64),
+    /// The share by which chance moves what is told.
+    noise: f64,
     slo: Option<Slo>,
     bounds: (u32, u32),
     replicas: Vec<(String, Instant)>,
@@ -42,6 +48,8 @@ impl Fleet {
             rng: random(seed),
             alone_ms: 18.0,
             each_ms: 1.5,
+            knee: (SLOTS, 0.0),
+            noise: 0.02,
             slo: None,
             bounds: (1, 20),
             replicas: Vec::new(),
@@ -62,9 +70,9 @@ impl Fleet {
         self.replicas.truncate(replicas as usize);
     }
 
-    /// About `value`: 2 % more or less by chance.
+    /// About `value`: 2 % more or less by chance, unless told otherwise.
     fn about(&mut self, value: f64) -> f64 {
-        value * (0.98 + 0.04 * f64::from(self.rng.next_u32()) / f64::from(u32::MAX))
+        value * (1.0 - self.noise + 2.0 * self.noise * f64::from(self.rng.next_u32()) / f64::from(u32::MAX))
     }
 
     fn ready(&self) -> usize {
@@ -86,7 +94,8 @@ impl Fleet {
     }
 
     fn itl(&self, at_once: f64) -> f64 {
-        self.alone_ms + self.each_ms * at_once
+        let (knee, bend_ms) = self.knee;
+        self.alone_ms + self.each_ms * at_once + bend_ms * (at_once - knee).max(0.0)
     }
 
     fn view(&mut self) -> ModelView {
