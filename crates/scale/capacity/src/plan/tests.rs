@@ -1,4 +1,7 @@
 use super::*;
+
+mod whole;
+
 use crate::decide::tests::{Scene, Variant};
 use std::time::Duration;
 
