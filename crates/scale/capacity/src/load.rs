@@ -31,6 +31,9 @@ pub(crate) struct Stand<'a> {
     pub(crate) stuck: u32,
     /// Why they do not come.
     pub(crate) stuck_why: Option<String>,
+    /// Whether those that do not come up are the exception: most serve, and no
+    /// node or quota is what they lack. One more may well come up.
+    pub(crate) mostly_serves: bool,
     /// Ready replicas with a signal that is not fresh, with what is wrong.
     pub(crate) silent: Vec<(String, MetricsWord, String)>,
     /// Why it is no capacity, if it is none: it breaks what is promised even
@@ -413,6 +416,7 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
     let mut ready_replicas: Vec<&ReplicaView> = Vec::new();
     let patience = memory.may_take(&variant.name, policy.pending_timeout);
     let (mut starting, mut stuck_pods, mut stuck_why) = (0_u32, 0_u32, None);
+    let mut unplaced = false;
     let mut replicas: Vec<&ReplicaView> = variant.replicas.iter().collect();
     replicas.sort_by(|a, b| a.name.cmp(&b.name));
     for replica in replicas {
@@ -435,6 +439,7 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
                 stuck_why = Some(format!("{} does not start: {why}", replica.name));
             }
             ReplicaState::Unschedulable { why, .. } => {
+                unplaced = true;
                 stuck_pods += 1;
                 stuck_why = Some(format!("{} unschedulable: {why}", replica.name));
             }
@@ -489,6 +494,7 @@ fn stand<'a>(variant: &'a VariantView, slots: f64, policy: &Policy, memory: &mut
         coming,
         stuck,
         stuck_why: stuck_why.filter(|_| stuck > 0),
+        mostly_serves: stuck < ready && !unplaced && !given_up,
         silent,
         too_slow: None,
         price: variant.cost / slots,

@@ -172,15 +172,33 @@ impl Targets {
                 obstacles.says.push(passed_over(stand));
                 continue;
             }
-            let room = stand.variant.max.saturating_sub(self.0[i]);
-            let asked = (missing / stand.slots - EPSILON).ceil().max(1.0);
-            if asked > f64::from(room) {
-                obstacles.at_maximum.push(i);
-                obstacles.says.push(is_full(stand));
-            }
-            // The cast saturates, and `room` bounds it anyway.
-            self.0[i] += (asked as u32).min(room);
+            self.add(missing, i, stand, obstacles);
         }
+        // Nobody else can have it. Where one replica of many does not come up,
+        // another one may.
+        for i in cheapest_first(load) {
+            let stand = &load.stands[i];
+            let missing = needs - self.live_slots(load);
+            if missing <= EPSILON {
+                return;
+            }
+            if stand.stuck > 0 && stand.mostly_serves {
+                obstacles.not_starting.retain(|stuck| *stuck != i);
+                self.add(missing, i, stand, obstacles);
+            }
+        }
+    }
+
+    /// Adds replicas of one variant for what is missing, within its maximum.
+    fn add(&mut self, missing: f64, i: usize, stand: &Stand<'_>, obstacles: &mut Obstacles) {
+        let room = stand.variant.max.saturating_sub(self.0[i]);
+        let asked = (missing / stand.slots - EPSILON).ceil().max(1.0);
+        if asked > f64::from(room) {
+            obstacles.at_maximum.push(i);
+            obstacles.says.push(is_full(stand));
+        }
+        // The cast saturates, and `room` bounds it anyway.
+        self.0[i] += (asked as u32).min(room);
     }
 
     /// Asks the variant with the cheapest replica for one, if any may have one.

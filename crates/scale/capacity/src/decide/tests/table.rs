@@ -266,6 +266,31 @@ fn a_variant_that_crashes_at_every_start_is_not_waited_for() {
 }
 
 #[test]
+fn one_replica_that_does_not_come_up_keeps_no_other_from_coming() {
+    let of = |serving: usize, failing: usize| {
+        let mut only = Variant::new("v", 1.0).slots(8.0);
+        for _ in 0..serving {
+            only = only.serving(0.4, 8.0, 0.0);
+        }
+        for _ in 0..failing {
+            only = only.failing();
+        }
+        let mut scene = Scene::of([only]).queue(8, Duration::from_secs(2), 8 * serving as u64);
+        scene.decide().variants[0].to
+    };
+    assert_eq!(of(3, 1), 5, "three serve, one crashes: another one");
+    assert_eq!(of(1, 1), 2, "as many crash as serve: no more of them");
+    // Where no node or quota is left, more are of no use.
+    let full = Variant::new("v", 1.0)
+        .slots(8.0)
+        .serving(0.4, 8.0, 0.0)
+        .serving(0.4, 8.0, 0.0)
+        .unschedulable(Duration::from_secs(10));
+    let mut scene = Scene::of([full]).queue(8, Duration::from_secs(2), 16);
+    assert_eq!(scene.decide().variants[0].to, 3);
+}
+
+#[test]
 fn replicas_that_never_came_are_taken_back_when_they_are_not_needed() {
     let cheap = Variant::new("cheap", 1.0)
         .slots(8.0)
