@@ -279,6 +279,7 @@ mod tests {
             address: "127.0.0.1".to_owned(),
             port: 9,
             path: None,
+            more_ports: std::sync::Arc::default(),
             model: Some("m".to_owned()),
         }]));
         sources.refresh().await;

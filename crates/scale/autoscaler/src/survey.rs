@@ -19,7 +19,7 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::runtime::reflector::ObjectRef;
 use pods::PodsRead;
-use pools::{Pools, PoolsByLabel, metrics_path, metrics_port, port};
+use pools::{DEFAULT_PORT, Pools, PoolsByLabel, metrics_path, metrics_ports, ports};
 use progress::{phase, ready_since, state};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -71,6 +71,8 @@ pub(crate) struct PodFacts {
     pub(crate) ip: Option<String>,
     /// Where its metrics are.
     pub(crate) metrics_port: u16,
+    /// Where the metrics of its further ranks are.
+    pub(crate) more_metrics_ports: Arc<[u16]>,
     /// Their path, if it is not the usual one.
     pub(crate) metrics_path: Option<Arc<str>>,
     /// IP address, and the port it serves at.
@@ -382,13 +384,16 @@ fn facts(pod: &Arc<Pod>, pools: Option<&PoolsByLabel>) -> PodFacts {
     let ip = status
         .and_then(|status| status.pod_ip.clone())
         .filter(|ip| !ip.is_empty());
-    let port = port(pod, pools);
+    let ports = ports(pod, pools);
+    let serves_at = ports.first().copied().unwrap_or(DEFAULT_PORT);
+    let (metrics_port, more_metrics_ports) = metrics_ports(pod, &ports);
     PodFacts {
         name: pod.name_any().into(),
         full_name: format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()),
-        address: ip.as_ref().map(|ip| format!("{ip}:{port}").into()),
+        address: ip.as_ref().map(|ip| format!("{ip}:{serves_at}").into()),
         ip,
-        metrics_port: metrics_port(pod, port),
+        metrics_port,
+        more_metrics_ports,
         metrics_path: metrics_path(pod),
         state: state(pod),
         ready_since: ready_since(pod),

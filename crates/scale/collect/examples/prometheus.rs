@@ -107,6 +107,7 @@ fn endpoint(pod: &str, address: SocketAddr) -> Endpoint {
         address: address.ip().to_string(),
         port: address.port(),
         path: None,
+        more_ports: std::sync::Arc::default(),
         model: Some("llama".to_owned()),
     }
 }

@@ -433,17 +433,26 @@ impl GatewayReading {
 }
 
 impl ModelDemand {
-    /// A Pod's line in the ledger, by its address, else by its name.
-    fn ledger_of(&self, endpoint: &Endpoint) -> Option<&EndpointLedger> {
+    /// What the ledger has of a Pod, by its address, else by its name: of all its
+    /// ports together, as ranks have one each.
+    fn ledger_of(&self, endpoint: &Endpoint) -> Option<EndpointLedger> {
         let host = match endpoint.address.contains(':') {
-            true => format!("[{}]", endpoint.address),
-            false => endpoint.address.clone(),
+            true => format!("[{}]:", endpoint.address),
+            false => format!("{}:", endpoint.address),
         };
-        let by_address = self.endpoints.get(&format!("{host}:{}", endpoint.port));
+        let sum = |all: &mut dyn Iterator<Item = &EndpointLedger>| {
+            all.cloned().reduce(|sum, next| EndpointLedger {
+                pod: sum.pod,
+                in_flight: sum.in_flight.saturating_add(next.in_flight),
+                slots: sum.slots.saturating_add(next.slots),
+            })
+        };
+        let at_host = self.endpoints.range(host.clone()..);
+        let at_host = at_host.take_while(|(address, _)| address.starts_with(&host));
         let name = endpoint.pod.rsplit('/').next().unwrap_or(&endpoint.pod);
-        by_address.or_else(|| {
-            let mut all = self.endpoints.values();
-            all.find(|ledger| ledger.pod == endpoint.pod || ledger.pod == name)
+        sum(&mut at_host.map(|(_, ledger)| ledger)).or_else(|| {
+            let all = self.endpoints.values();
+            sum(&mut all.filter(|ledger| ledger.pod == endpoint.pod || ledger.pod == name))
         })
     }
 

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use units::{Instant, Source};
+use wire::prom::parse::Page;
 
 /// How replicas are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +66,9 @@ pub struct Endpoint {
     pub port: u16,
     /// Its path, if it is not the usual one.
     pub path: Option<Arc<str>>,
+    /// Ports of further pages that are part of it: ranks of a data-parallel
+    /// server have one each.
+    pub more_ports: Arc<[u16]>,
     /// The model whose samples count; all if absent.
     pub model: Option<String>,
 }
@@ -264,28 +268,55 @@ fn take_due(shared: &Shared) -> (Vec<(Endpoint, u64)>, Duration) {
     (due, next)
 }
 
-async fn ask(shared: &Shared, getter: &Getter, endpoint: &Endpoint, generation: u64) {
-    // What the page says was true no later than when it was asked for.
-    let asked_at = shared.clock.now();
+/// Reads the pages of an endpoint as one; says how many bytes they had.
+async fn read_all(
+    shared: &Shared,
+    getter: &Getter,
+    endpoint: &Endpoint,
+) -> Result<(families::ReplicaPage, usize), String> {
     let host = if endpoint.address.contains(':') {
         format!("[{}]", endpoint.address)
     } else {
         endpoint.address.clone()
     };
     let path = endpoint.path.as_deref().unwrap_or(&shared.config.path);
-    let url = format!("http://{host}:{}{path}", endpoint.port);
-    let read = match getter.get(&url).await {
-        Ok(body) => match wire::prom::parse::parse(&body) {
-            Ok(page) => families::read(&page, endpoint.model.as_deref())
-                .map(|page| (page, body.len()))
-                .map_err(|why| format!("{url}: {why}")),
-            Err(error) => Err(format!(
-                "{url} is no metrics page: {error}; if it is elsewhere (trtllm-serve: /prometheus/metrics, Triton: port \
-                 8002), tell it by the Pod's annotations prometheus.io/port and prometheus.io/path"
-            )),
-        },
-        Err(error) => Err(error.to_string()),
-    };
+    let url = |port: u16| format!("http://{host}:{port}{path}");
+    let mut bodies = Vec::new();
+    for port in std::iter::once(endpoint.port).chain(endpoint.more_ports.iter().copied()) {
+        let body = getter.get(&url(port)).await.map_err(|error| error.to_string())?;
+        bodies.push((port, body));
+    }
+    let mut whole = Page::default();
+    for (port, body) in &bodies {
+        let page = wire::prom::parse::parse(body).map_err(|error| {
+            format!(
+                "{} is no metrics page: {error}; if it is elsewhere (trtllm-serve: /prometheus/metrics, Triton: port \
+                 8002), tell it by the Pod's annotations prometheus.io/port and prometheus.io/path",
+                url(*port)
+            )
+        })?;
+        whole.samples.extend(page.samples);
+        whole.types.extend(page.types);
+    }
+    let bytes = bodies.iter().map(|(_, body)| body.len()).sum();
+    families::read(&whole, endpoint.model.as_deref())
+        .map(|page| (page, bytes))
+        .map_err(|why| format!("{}: {why}", url(endpoint.port)))
+}
+
+async fn ask(shared: &Shared, getter: &Getter, endpoint: &Endpoint, generation: u64) {
+    // What the page says was true no later than when it was asked for.
+    let asked_at = shared.clock.now();
+    // All of its pages within one deadline, or none of them: half a replica is
+    // not half as busy.
+    let deadline = shared.config.deadline;
+    let read = tokio::time::timeout(deadline, read_all(shared, getter, endpoint)).await;
+    let read = read.unwrap_or_else(|_| {
+        Err(format!(
+            "no answer from all ports of {} within {deadline:?}",
+            endpoint.pod
+        ))
+    });
     let now = shared.clock.now();
     match &read {
         Ok((_, bytes)) => shared.counters.answered(asked_at, now, *bytes),

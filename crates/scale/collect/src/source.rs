@@ -80,6 +80,7 @@ mod tests {
             address: "10.0.0.1".to_owned(),
             port: 8000,
             path: None,
+            more_ports: std::sync::Arc::default(),
             model: model.map(str::to_owned),
         };
         let models = by_model([

@@ -36,6 +36,7 @@ pub(super) fn endpoints(variants: &[Variant], before: &TrackedModels) -> Tracked
                 && endpoint.address == *ip
                 && endpoint.port == pod.metrics_port
                 && endpoint.path == pod.metrics_path
+                && endpoint.more_ports == pod.more_metrics_ports
         };
         let known = before.get(&key);
         let known = known.filter(|all| all.len() == pods.len() && all.iter().zip(&pods).all(same));
@@ -44,6 +45,7 @@ pub(super) fn endpoints(variants: &[Variant], before: &TrackedModels) -> Tracked
             address: (*ip).to_owned(),
             port: pod.metrics_port,
             path: pod.metrics_path.clone(),
+            more_ports: pod.more_metrics_ports.clone(),
             model: Some(key.model.clone()),
         };
         let all = known.cloned().unwrap_or_else(|| pods.iter().map(endpoint).collect());

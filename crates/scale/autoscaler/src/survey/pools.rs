@@ -11,11 +11,12 @@ use std::sync::Arc;
 /// Port of a model server whose Pod belongs to no pool and declares none.
 pub(super) const DEFAULT_PORT: u16 = 8000;
 
-/// A pool: the labels of its Pods, and their port.
+/// A pool: the labels of its Pods, and their ports: several where ranks of a
+/// data-parallel server have one each.
 #[derive(Debug)]
 pub(super) struct PoolFacts {
     labels: BTreeMap<String, String>,
-    port: Option<i32>,
+    ports: Vec<u16>,
 }
 
 /// The pools of a namespace by the first label they select, as `key=value`.
@@ -39,7 +40,12 @@ impl Pools {
                 .or_default()
                 .push(PoolFacts {
                     labels: labels.clone(),
-                    port: pool.spec.target_ports.first().map(|port| port.number),
+                    ports: pool
+                        .spec
+                        .target_ports
+                        .iter()
+                        .filter_map(|port| sound(port.number))
+                        .collect(),
                 });
         }
         Self(all)
@@ -53,19 +59,30 @@ impl Pools {
 /// Longest path that is taken from an annotation, bytes.
 const LONGEST_PATH: usize = 256;
 
-/// Where a Pod's metrics are: what it is annotated with, else a port that it
-/// calls `metrics`, else where it serves.
-pub(super) fn metrics_port(pod: &Pod, serves_at: u16) -> u16 {
+fn sound(port: i32) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port > 0)
+}
+
+/// Where a Pod's metrics are: at the port it is annotated with, else where its
+/// ranks serve, if there are several, else at a port that it calls `metrics`,
+/// else where it serves.
+pub(super) fn metrics_ports(pod: &Pod, serves_at: &[u16]) -> (u16, Arc<[u16]>) {
     let annotated = pod.annotations().get(METRICS_PORT_ANNOTATION);
-    let annotated = annotated.and_then(|port| port.trim().parse().ok());
+    let annotated = annotated.and_then(|port| sound(port.trim().parse().ok()?));
     let named = || {
         let containers = pod.spec.as_ref()?.containers.iter();
         let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
         let metrics = ports.find(|port| port.name.as_deref() == Some("metrics"))?;
-        u16::try_from(metrics.container_port).ok()
+        sound(metrics.container_port)
     };
-    let port = annotated.filter(|port| *port > 0).or_else(named);
-    port.filter(|port| *port > 0).unwrap_or(serves_at)
+    match (annotated, serves_at) {
+        (Some(port), _) => (port, Arc::default()),
+        (None, [first, ranks @ ..]) if !ranks.is_empty() => (*first, ranks.into()),
+        (None, _) => {
+            let serves_at = serves_at.first().copied().unwrap_or(DEFAULT_PORT);
+            (named().unwrap_or(serves_at), Arc::default())
+        }
+    }
 }
 
 /// The path it is annotated with, unless that can be none, or is the usual one.
@@ -75,8 +92,8 @@ pub(super) fn metrics_path(pod: &Pod) -> Option<Arc<str>> {
     (sound && path != "/metrics").then(|| path.into())
 }
 
-/// The port of the pool the Pod is in, else the first it declares.
-pub(super) fn port(pod: &Pod, pools: Option<&PoolsByLabel>) -> u16 {
+/// The ports of the pool the Pod is in, else the first it declares.
+pub(super) fn ports(pod: &Pod, pools: Option<&PoolsByLabel>) -> Vec<u16> {
     let in_pool = |pool: &&PoolFacts| {
         pool.labels
             .iter()
@@ -84,17 +101,16 @@ pub(super) fn port(pod: &Pod, pools: Option<&PoolsByLabel>) -> u16 {
     };
     let mut labels = pod.labels().iter();
     let of_pool = pools
-        .and_then(|pools| labels.find_map(|(key, value)| pools.get(&format!("{key}={value}"))?.iter().find(in_pool)))
-        .and_then(|pool| pool.port);
+        .and_then(|pools| labels.find_map(|(key, value)| pools.get(&format!("{key}={value}"))?.iter().find(in_pool)));
+    if let Some(pool) = of_pool.filter(|pool| !pool.ports.is_empty()) {
+        return pool.ports.clone();
+    }
     let declared = || {
         let containers = &pod.spec.as_ref()?.containers;
-        containers
+        let first = containers
             .iter()
-            .find_map(|container| Some(container.ports.as_ref()?.first()?.container_port))
+            .find_map(|container| container.ports.as_ref()?.first())?;
+        sound(first.container_port)
     };
-    of_pool
-        .or_else(declared)
-        .and_then(|port| u16::try_from(port).ok())
-        .filter(|port| *port > 0)
-        .unwrap_or(DEFAULT_PORT)
+    vec![declared().unwrap_or(DEFAULT_PORT)]
 }

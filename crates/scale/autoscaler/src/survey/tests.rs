@@ -1,5 +1,4 @@
 use super::pods::{PodIndex, staying};
-use super::pools::DEFAULT_PORT;
 use super::progress::instant_of;
 use super::*;
 use api::InferencePool;
@@ -96,28 +95,28 @@ fn a_pod_that_crashes_again_and_again_is_not_waited_for() {
 }
 
 #[test]
-fn the_port_is_the_pools_else_the_containers() {
+fn the_ports_are_the_pools_else_the_containers() {
     let pool = |labels: Value| -> Arc<InferencePool> {
         let pool = json!({"apiVersion": "inference.networking.k8s.io/v1", "kind": "InferencePool",
             "metadata": {"name": "x", "namespace": "n"},
-            "spec": {"selector": {"matchLabels": labels}, "targetPorts": [{"number": 8123}]}});
+            "spec": {"selector": {"matchLabels": labels}, "targetPorts": [{"number": 8123}, {"number": 8124}]}});
         Arc::new(serde_json::from_value(pool).unwrap())
     };
     let pod = pod(&json!({}), &json!({}));
     assert_eq!(
-        port(&pod, Pools::of(vec![pool(json!({"app": "m"}))]).of_namespace("n")),
-        8123
+        ports(&pod, Pools::of(vec![pool(json!({"app": "m"}))]).of_namespace("n")),
+        [8123, 8124]
     );
     assert_eq!(
-        port(&pod, Pools::of(vec![pool(json!({"app": "other"}))]).of_namespace("n")),
-        9000
+        ports(&pod, Pools::of(vec![pool(json!({"app": "other"}))]).of_namespace("n")),
+        [9000]
     );
     assert_eq!(
-        port(&pod, Pools::of(vec![pool(json!({}))]).of_namespace("n")),
-        9000,
+        ports(&pod, Pools::of(vec![pool(json!({}))]).of_namespace("n")),
+        [9000],
         "an empty selector selects nothing"
     );
-    assert_eq!(port(&Pod::default(), None), DEFAULT_PORT);
+    assert_eq!(ports(&Pod::default(), None), [DEFAULT_PORT]);
 }
 
 #[test]
@@ -147,6 +146,25 @@ fn metrics_are_where_the_pod_says() {
             (8000, None, serves.clone()),
             "{port} {path}"
         );
+    }
+}
+
+#[test]
+fn each_rank_has_metrics_of_its_own_unless_the_pod_says_where_they_are() {
+    let pod = |annotations: Value| -> Pod {
+        let ports = json!([{"containerPort": 8000, "name": "metrics"}]);
+        let pod = json!({"metadata": {"name": "p", "annotations": annotations},
+            "spec": {"containers": [{"name": "c", "ports": ports}]}});
+        serde_json::from_value(pod).unwrap()
+    };
+    let (plain, annotated) = (pod(json!({})), pod(json!({"prometheus.io/port": "9090"})));
+    for (pod, serves_at, expected) in [
+        (&plain, &[8001, 8002, 8003][..], (8001, &[8002, 8003][..])),
+        (&plain, &[8001], (8000, &[])),
+        (&annotated, &[8001, 8002], (9090, &[])),
+    ] {
+        let (first, more) = metrics_ports(pod, serves_at);
+        assert_eq!((first, &*more), expected, "{serves_at:?}");
     }
 }
 

@@ -177,6 +177,7 @@ async fn all_are_told_whom_to_ask_and_brought_up_to_date() {
         address: "10.0.0.1".to_owned(),
         port: 8000,
         path: None,
+        more_ports: std::sync::Arc::default(),
         model: Some("m".to_owned()),
     }]));
     let refreshed = tokio::time::timeout(Duration::from_secs(10), both.refresh()).await;

@@ -207,6 +207,9 @@ async fn as_a_source_it_tells_arrivals_lengths_and_its_ledger() {
                 ("10.0.0.1:8000".to_owned(), endpoint("elsewhere", 16)),
                 ("[fd00::2]:8000".to_owned(), endpoint("elsewhere", 0)),
                 ("10.0.0.9:8000".to_owned(), endpoint("c", 8)),
+                ("10.0.0.5:8000".to_owned(), endpoint("e", 8)),
+                ("10.0.0.5:8001".to_owned(), endpoint("e", 8)),
+                ("10.0.0.55:8001".to_owned(), endpoint("f", 8)),
             ]
             .into(),
             ..pool(5 * second, 0)
@@ -221,6 +224,7 @@ async fn as_a_source_it_tells_arrivals_lengths_and_its_ledger() {
         address: address.to_owned(),
         port: 8000,
         path: None,
+        more_ports: std::sync::Arc::default(),
         model: Some("m".to_owned()),
     };
     reader.track(&by_model([
@@ -228,6 +232,7 @@ async fn as_a_source_it_tells_arrivals_lengths_and_its_ledger() {
         endpoint("b", "fd00::2"),
         endpoint("c", "10.0.0.3"),
         endpoint("d", "10.0.0.4"),
+        endpoint("e", "10.0.0.5"),
     ]));
     assert_eq!(
         reader.availability(&key("m")).found,
@@ -254,6 +259,7 @@ async fn as_a_source_it_tells_arrivals_lengths_and_its_ledger() {
     assert_eq!(of("n/b"), (Some(3.0), None), "slots of nobody are no slots");
     assert_eq!(of("n/c"), (Some(3.0), Some(8.0)), "by its name");
     assert_eq!(of("n/d"), (None, None));
+    assert_eq!(of("n/e"), (Some(6.0), Some(16.0)), "two ranks");
     assert_eq!(replicas["n/a"].kv.last(), None);
     assert!(reader.replica_metrics(&key("other")).is_empty());
     let said = reader.availability(&key("other"));

@@ -113,6 +113,7 @@ mod tests {
             address: "10.0.0.1".to_owned(),
             port: 8000,
             path: None,
+            more_ports: std::sync::Arc::default(),
             model: None,
         };
         let questions: Vec<String> = matchers(&key, &[endpoint])

@@ -254,6 +254,7 @@ mod tests {
             address: address.to_owned(),
             port: 8000,
             path: None,
+            more_ports: std::sync::Arc::default(),
             model: Some("m".to_owned()),
         }
     }

@@ -111,6 +111,7 @@ fn endpoints(pods: &[&str]) -> Vec<Endpoint> {
         address: format!("10.0.0.{}", i + 1),
         port: 8000,
         path: None,
+        more_ports: std::sync::Arc::default(),
         model: Some("m".to_owned()),
     };
     pods.iter().enumerate().map(endpoint).collect()

@@ -47,6 +47,7 @@ fn endpoint(pod: &str, address: SocketAddr) -> Endpoint {
         address: address.ip().to_string(),
         port: address.port(),
         path: None,
+        more_ports: std::sync::Arc::default(),
         model: Some("m".to_owned()),
     }
 }
@@ -134,6 +135,42 @@ async fn a_replica_is_asked_at_the_path_it_names() {
         lost.contains("/metrics is no metrics page") && lost.contains("prometheus.io/path"),
         "{lost}"
     );
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn the_ranks_of_a_replica_add_up_and_none_of_them_may_be_silent() {
+    let silent = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let falls_silent = silent.clone();
+    let answer = move |request: http::Request<bytes::Bytes>| -> crate::Answering {
+        let second = request.uri().port_u16() == Some(8001);
+        let gone = second && falls_silent.load(std::sync::atomic::Ordering::Relaxed);
+        Box::pin(std::future::ready(match gone {
+            true => Err("connection refused".to_owned()),
+            false => Ok(http::Response::new(PAGE.into())),
+        }))
+    };
+    let config = ScrapeConfig {
+        transport: Transport::InProcess(Arc::new(answer)),
+        busy_interval: Duration::from_millis(20),
+        ..ScrapeConfig::default()
+    };
+    let stop = CancellationToken::new();
+    let scraper = PodScraper::start(config, Clock::start(), stop.clone());
+    let ranks = Endpoint {
+        more_ports: [8001].into(),
+        ..endpoint("n/a", SocketAddr::from(([127, 0, 0, 1], 8000)))
+    };
+    scraper.track(&by_model([ranks]));
+    let signals = until(&scraper, "n/a", |signals| signals.running.last().is_some()).await;
+    let values = [&signals.kv, &signals.running, &signals.waiting].map(|signal| signal.last().unwrap().value);
+    assert_eq!(values, [0.5, 6.0, 2.0], "the fuller cache, and all requests");
+    silent.store(true, std::sync::atomic::Ordering::Relaxed);
+    let lost = until(&scraper, "n/a", |signals| signals.error.is_some())
+        .await
+        .error
+        .unwrap();
+    assert!(lost.contains(":8001"), "{lost}");
     stop.cancel();
 }
 
