@@ -138,3 +138,85 @@ impl<C: Connect + Clone + Send + Sync + 'static> Getter<C> {
         Ok(body.to_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    /// An authority of ours.
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn roots(authority: &CertifiedIssuer<'static, KeyPair>) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.der().clone()).unwrap();
+        roots
+    }
+
+    /// A server called localhost that repeats the head of each question.
+    async fn server(authority: &CertifiedIssuer<'static, KeyPair>) -> u16 {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, authority).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                let mut head = vec![0; 4096];
+                let read = stream.read(&mut head).await.unwrap_or(0);
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {read}\r\nconnection: close\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.write_all(&head[..read]).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        port
+    }
+
+    async fn asked(roots: RootCertStore, token: Bearer, port: u16) -> Result<String, GetError> {
+        let deadline = Duration::from_secs(10);
+        let getter = Getter::secure(roots, token, Transport::Network, deadline, 8192).unwrap();
+        let body = getter.get(&format!("https://localhost:{port}/metrics")).await?;
+        Ok(String::from_utf8_lossy(&body).to_lowercase())
+    }
+
+    #[tokio::test]
+    async fn a_server_is_believed_by_its_authority_and_sees_the_token() {
+        let (ours, other) = (authority(), authority());
+        let port = server(&ours).await;
+        let token = || Bearer::new(Some("s3cret"), None).unwrap();
+        let head = asked(roots(&ours), token(), port).await.unwrap();
+        assert!(head.contains("authorization: bearer s3cret"), "{head}");
+        let head = asked(roots(&ours), Bearer::None, port).await.unwrap();
+        assert!(!head.contains("authorization"), "{head}");
+        let error = asked(roots(&other), token(), port).await.unwrap_err().to_string();
+        assert!(error.contains("cannot reach") && !error.contains("s3cret"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_read_is_told_with_its_file() {
+        let token = Bearer::new(None, Some("/nowhere/token".as_ref())).unwrap();
+        let error = asked(RootCertStore::empty(), token, 1).await.unwrap_err().to_string();
+        assert!(error.contains("/nowhere/token"), "{error}");
+    }
+}
