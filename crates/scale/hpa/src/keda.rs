@@ -129,6 +129,9 @@ pub enum FallbackBehavior {
 pub struct Pause {
     /// `autoscaling.keda.sh/paused`: no poll acts.
     pub all: bool,
+    /// `autoscaling.keda.sh/paused-replicas`: nor does any here, but for setting
+    /// this number. Its HPA is gone the while, as it is in the case above.
+    pub at: Option<u32>,
     /// `autoscaling.keda.sh/paused-scale-in`.
     pub scale_in: bool,
     /// `autoscaling.keda.sh/paused-scale-out`.
@@ -216,6 +219,10 @@ pub fn poll(object: &ScaledObject, state: &mut State, workload: Workload, answer
         ready: Health::ScaledObjectReady,
         fallback: false,
     };
+    if let Some(at) = object.pause.at {
+        decided.replicas = (workload.replicas != at).then_some(at);
+        return decided;
+    }
     if object.pause.all {
         return decided;
     }

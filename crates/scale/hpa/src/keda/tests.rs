@@ -94,6 +94,12 @@ fn activation_is_strict_and_brings_the_least() {
     assert_eq!(poll_at(&object, 9.0).replicas, None);
     object.pause.all = true;
     assert_eq!(poll_at(&object, 9.0).active, Activity::Paused);
+    assert_eq!(poll_at(&object, 9.0).replicas, None, "where it is");
+    object.pause.at = Some(7);
+    let paused = poll_at(&object, 9.0);
+    assert_eq!((paused.active, paused.replicas), (Activity::Paused, Some(7)));
+    object.pause.at = Some(0);
+    assert_eq!(poll_at(&object, 9.0).replicas, None, "there already");
 }
 
 #[test]
