@@ -2,7 +2,7 @@
 //! first down, within bounds; those that break the SLO last up, first down.
 //!
 //! Cheapest is who asks least for a slot, but replicas are whole: where others
-//! hold what is missing for less, those are taken ([`cover`]), and those are
+//! hold what is missing for less, those are taken ([`mod@cover`]), and those are
 //! left when it goes down. What is there is never replaced.
 
 use crate::load::{Load, Stand};
