@@ -277,11 +277,24 @@ impl Story {
     /// # Errors
     /// When it does not within 20 s.
     pub async fn until(&self, path: &str, enough: impl Fn(&Reply) -> bool + Send) -> Result<Reply> {
+        self.until_so(path, &[], enough).await
+    }
+
+    async fn until_so(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        enough: impl Fn(&Reply) -> bool + Send,
+    ) -> Result<Reply> {
         // Not `testkit::wait_until`: a story is told on any thread, and the
         // future of an async closure is not known to be `Send`.
         let began = Instant::now();
         loop {
-            let reply = self.ask("GET", path).silent().await?;
+            let mut ask = self.ask("GET", path);
+            for (name, value) in headers {
+                ask = ask.header(name, value);
+            }
+            let reply = ask.silent().await?;
             if enough(&reply) {
                 return Ok(reply);
             }
@@ -300,19 +313,28 @@ impl Story {
     pub async fn until_found(&self) -> Result<()> {
         let group = self.fill("{g}");
         let kind = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-        let began = Instant::now();
-        loop {
-            let reply = self.ask("GET", "/apis").header("accept", kind).silent().await?;
+        self.until_so("/apis", &[("accept", kind)], |reply| {
             let mut groups = reply.body["items"].as_array().into_iter().flatten();
             let found = groups.find(|item| item["metadata"]["name"] == group.as_str());
-            if found.is_some_and(|item| !item["versions"][0]["resources"][0].is_null()) {
-                return Ok(());
-            }
-            if began.elapsed() > COMES_TRUE_WITHIN {
-                bail!("{group} is not among {}", reply.body);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            found.is_some_and(|item| !item["versions"][0]["resources"][0].is_null())
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Waits until the schemas of this story's own group are served and listed:
+    /// the list, which kubectl reads first, is put together apart from the
+    /// documents that it names and can come after them.
+    ///
+    /// # Errors
+    /// When they are not within 20 s.
+    pub async fn until_explained(&self) -> Result<()> {
+        let group = self.fill("apis/{g}/v1");
+        self.until("/openapi/v3", |reply| reply.body["paths"].get(&group).is_some())
+            .await?;
+        self.until("/openapi/v3/apis/{g}/v1", |reply| reply.status == 200)
+            .await
+            .map(drop)
     }
 
     /// Replaces `{ns}` and `{g}` (an API group of this story alone).

@@ -166,7 +166,7 @@ stories! {
     }
     "kubectl/explain-custom-resource" => |s| {
         s.widgets(WIDGET_SCHEMA).await?;
-        s.until("/openapi/v3/apis/{g}/v1", |reply| reply.status == 200).await?;
+        s.until_explained().await?;
         s.until_found().await?;
         s.kubectl("explain widgets.spec --api-version={g}/v1").await?;
         s.kubectl("explain widgets.spec.parts --api-version={g}/v1 --recursive").await?;

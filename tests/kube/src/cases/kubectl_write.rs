@@ -23,7 +23,7 @@ stories! {
     }
     "kubectl/apply-custom-resource" => |s| {
         s.widgets(WIDGET_SCHEMA).await?;
-        s.until("/openapi/v3/apis/{g}/v1", |reply| reply.status == 200).await?;
+        s.until_explained().await?;
         s.kubectl_with("apply -f -", WIDGET).await?;
         s.kubectl_with("apply -f -", WIDGET).await?;
         s.kubectl_with("apply -f -", &WIDGET.replace("mo\n", "other\n")).await?;
@@ -256,7 +256,7 @@ stories! {
         s.kubectl_with("apply -f -", &definition).await?;
         s.kubectl("wait crd/gadgets.{g} --for=condition=Established --timeout=20s").await?;
         s.until("{g}/v1 gadgets", |reply| reply.status == 200).await?;
-        s.until("/openapi/v3/apis/{g}/v1", |reply| reply.status == 200).await?;
+        s.until_explained().await?;
         s.kubectl_with("apply -f -", "apiVersion: '{g}/v1'\nkind: Gadget\nmetadata: {name: a}\nspec: {size: 3}\n").await?;
         s.kubectl_with("apply -f -", "apiVersion: '{g}/v1'\nkind: Gadget\nmetadata: {name: a}\nspec: {size: 4, color: red}\n").await?;
         s.kubectl_with("apply -f -", &definition).await?;
