@@ -168,8 +168,8 @@ stories! {
         s.widgets(WIDGET_SCHEMA).await?;
         s.until_explained().await?;
         s.until_found().await?;
-        s.kubectl("explain widgets.spec --api-version={g}/v1").await?;
-        s.kubectl("explain widgets.spec.parts --api-version={g}/v1 --recursive").await?;
+        s.kubectl_explains("explain widgets.spec --api-version={g}/v1").await?;
+        s.kubectl_explains("explain widgets.spec.parts --api-version={g}/v1 --recursive").await?;
     }
     "kubectl/api-resources" => |s| {
         s.kubectl("api-resources --api-group=apps -o wide --no-headers").await?;

@@ -1,10 +1,10 @@
 //! kubectl inside a story.
 
-use super::Story;
+use super::{COMES_TRUE_WITHIN, Story};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testkit::Outcome;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 
@@ -45,10 +45,34 @@ impl Story {
         self.type_in(arguments, None, variables).await
     }
 
+    /// As [`Self::kubectl`] for `kubectl explain` of this story's own kind,
+    /// recording the first time that it finds the kind in the server's list of
+    /// schemas, or the last: a real server's list can lack a group again that it
+    /// had, while others come and go beside it.
+    ///
+    /// # Errors
+    /// When kubectl cannot be started.
+    pub async fn kubectl_explains(&self, arguments: &str) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let outcome = self.run(arguments, None, &[]).await?;
+            let found = !outcome.stderr.contains("couldn't find resource");
+            if found || began.elapsed() > COMES_TRUE_WITHIN {
+                self.note_command(arguments, &outcome);
+                return Ok(());
+            }
+        }
+    }
+
     async fn type_in(&self, arguments: &str, input: Option<&str>, variables: &[(&str, &str)]) -> Result<Outcome> {
-        let arguments = self.fill(arguments);
+        let outcome = self.run(arguments, input, variables).await?;
+        self.note_command(arguments, &outcome);
+        Ok(outcome)
+    }
+
+    async fn run(&self, arguments: &str, input: Option<&str>, variables: &[(&str, &str)]) -> Result<Outcome> {
         let _terminal = self.stage.terminals.acquire().await.context("terminals closed")?;
-        let line = format!("-n {} {arguments}", self.namespace);
+        let line = format!("-n {} {}", self.namespace, self.fill(arguments));
         let mut command = testkit::kubectl(&self.stage.kubectl, self.stage.access.kubeconfig(), &line);
         if let Some(input) = input {
             command = command.input(self.fill(input));
@@ -56,14 +80,16 @@ impl Story {
         for (name, value) in variables {
             command = command.env(name, value);
         }
-        let outcome = command.run().await?;
+        command.run().await
+    }
+
+    fn note_command(&self, arguments: &str, outcome: &Outcome) {
         let seen = json!({
             "code": outcome.code,
             "stdout": lines(&outcome.stdout),
             "stderr": spoken(&outcome.stderr),
         });
-        self.note(format!("$ kubectl {arguments}"), seen);
-        Ok(outcome)
+        self.note(format!("$ kubectl {}", self.fill(arguments)), seen);
     }
 
     /// Starts a command and returns once its watch is answered, as its log tells.
