@@ -19,7 +19,7 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::runtime::reflector::ObjectRef;
 use pods::PodsRead;
-use pools::{DEFAULT_PORT, Pools, PoolsByLabel, metrics_path, metrics_ports, ports};
+use pools::{Pools, PoolsByLabel, metrics_path, metrics_ports, ports};
 use progress::{phase, ready_since, state};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -384,16 +384,15 @@ fn facts(pod: &Arc<Pod>, pools: Option<&PoolsByLabel>) -> PodFacts {
     let ip = status
         .and_then(|status| status.pod_ip.clone())
         .filter(|ip| !ip.is_empty());
-    let ports = ports(pod, pools);
-    let serves_at = ports.first().copied().unwrap_or(DEFAULT_PORT);
-    let (metrics_port, more_metrics_ports) = metrics_ports(pod, &ports);
+    let serves_at = ports(pod, pools);
+    let metrics = metrics_ports(pod, &serves_at);
     PodFacts {
         name: pod.name_any().into(),
         full_name: format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()),
-        address: ip.as_ref().map(|ip| format!("{ip}:{serves_at}").into()),
+        address: ip.as_ref().map(|ip| format!("{ip}:{}", serves_at.first).into()),
         ip,
-        metrics_port,
-        more_metrics_ports,
+        metrics_port: metrics.first,
+        more_metrics_ports: metrics.more,
         metrics_path: metrics_path(pod),
         state: state(pod),
         ready_since: ready_since(pod),

@@ -9,14 +9,36 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Port of a model server whose Pod belongs to no pool and declares none.
-pub(super) const DEFAULT_PORT: u16 = 8000;
+const DEFAULT_PORT: u16 = 8000;
 
-/// A pool: the labels of its Pods, and their ports: several where ranks of a
-/// data-parallel server have one each.
+/// A pool: the labels of its Pods, and their ports if it names any.
 #[derive(Debug)]
 pub(super) struct PoolFacts {
     labels: BTreeMap<String, String>,
-    ports: Vec<u16>,
+    ports: Option<Ports>,
+}
+
+/// The ports of a Pod that serve the same way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ports {
+    pub(super) first: u16,
+    /// Where ranks of a data-parallel server have one each: the other ranks'.
+    pub(super) more: Arc<[u16]>,
+}
+
+impl Ports {
+    fn one(port: u16) -> Self {
+        Self {
+            first: port,
+            more: Arc::default(),
+        }
+    }
+
+    fn of(mut ports: impl Iterator<Item = u16>) -> Option<Self> {
+        let first = ports.next()?;
+        let more = ports.collect();
+        Some(Self { first, more })
+    }
 }
 
 /// The pools of a namespace by the first label they select, as `key=value`.
@@ -40,12 +62,7 @@ impl Pools {
                 .or_default()
                 .push(PoolFacts {
                     labels: labels.clone(),
-                    ports: pool
-                        .spec
-                        .target_ports
-                        .iter()
-                        .filter_map(|port| sound(port.number))
-                        .collect(),
+                    ports: Ports::of(pool.spec.target_ports.iter().filter_map(|port| sound(port.number))),
                 });
         }
         Self(all)
@@ -66,23 +83,21 @@ fn sound(port: i32) -> Option<u16> {
 /// Where a Pod's metrics are: at the port it is annotated with, else where its
 /// ranks serve, if there are several, else at a port that it calls `metrics`,
 /// else where it serves.
-pub(super) fn metrics_ports(pod: &Pod, serves_at: &[u16]) -> (u16, Arc<[u16]>) {
+pub(super) fn metrics_ports(pod: &Pod, serves_at: &Ports) -> Ports {
     let annotated = pod.annotations().get(METRICS_PORT_ANNOTATION);
-    let annotated = annotated.and_then(|port| sound(port.trim().parse().ok()?));
+    if let Some(port) = annotated.and_then(|port| sound(port.trim().parse().ok()?)) {
+        return Ports::one(port);
+    }
+    if !serves_at.more.is_empty() {
+        return serves_at.clone();
+    }
     let named = || {
         let containers = pod.spec.as_ref()?.containers.iter();
         let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
         let metrics = ports.find(|port| port.name.as_deref() == Some("metrics"))?;
         sound(metrics.container_port)
     };
-    match (annotated, serves_at) {
-        (Some(port), _) => (port, Arc::default()),
-        (None, [first, ranks @ ..]) if !ranks.is_empty() => (*first, ranks.into()),
-        (None, _) => {
-            let serves_at = serves_at.first().copied().unwrap_or(DEFAULT_PORT);
-            (named().unwrap_or(serves_at), Arc::default())
-        }
-    }
+    Ports::one(named().unwrap_or(serves_at.first))
 }
 
 /// The path it is annotated with, unless that can be none, or is the usual one.
@@ -92,8 +107,8 @@ pub(super) fn metrics_path(pod: &Pod) -> Option<Arc<str>> {
     (sound && path != "/metrics").then(|| path.into())
 }
 
-/// The ports of the pool the Pod is in, else the first it declares.
-pub(super) fn ports(pod: &Pod, pools: Option<&PoolsByLabel>) -> Vec<u16> {
+/// The ports of the pool the Pod is in, else the first it declares, else the usual.
+pub(super) fn ports(pod: &Pod, pools: Option<&PoolsByLabel>) -> Ports {
     let in_pool = |pool: &&PoolFacts| {
         pool.labels
             .iter()
@@ -102,8 +117,8 @@ pub(super) fn ports(pod: &Pod, pools: Option<&PoolsByLabel>) -> Vec<u16> {
     let mut labels = pod.labels().iter();
     let of_pool = pools
         .and_then(|pools| labels.find_map(|(key, value)| pools.get(&format!("{key}={value}"))?.iter().find(in_pool)));
-    if let Some(pool) = of_pool.filter(|pool| !pool.ports.is_empty()) {
-        return pool.ports.clone();
+    if let Some(ports) = of_pool.and_then(|pool| pool.ports.clone()) {
+        return ports;
     }
     let declared = || {
         let containers = &pod.spec.as_ref()?.containers;
@@ -112,5 +127,5 @@ pub(super) fn ports(pod: &Pod, pools: Option<&PoolsByLabel>) -> Vec<u16> {
             .find_map(|container| container.ports.as_ref()?.first())?;
         sound(first.container_port)
     };
-    vec![declared().unwrap_or(DEFAULT_PORT)]
+    Ports::one(declared().unwrap_or(DEFAULT_PORT))
 }

@@ -1,4 +1,5 @@
 use super::pods::{PodIndex, staying};
+use super::pools::Ports;
 use super::progress::instant_of;
 use super::*;
 use api::InferencePool;
@@ -103,20 +104,17 @@ fn the_ports_are_the_pools_else_the_containers() {
         Arc::new(serde_json::from_value(pool).unwrap())
     };
     let pod = pod(&json!({}), &json!({}));
-    assert_eq!(
-        ports(&pod, Pools::of(vec![pool(json!({"app": "m"}))]).of_namespace("n")),
-        [8123, 8124]
-    );
-    assert_eq!(
-        ports(&pod, Pools::of(vec![pool(json!({"app": "other"}))]).of_namespace("n")),
-        [9000]
-    );
-    assert_eq!(
-        ports(&pod, Pools::of(vec![pool(json!({}))]).of_namespace("n")),
-        [9000],
-        "an empty selector selects nothing"
-    );
-    assert_eq!(ports(&Pod::default(), None), [DEFAULT_PORT]);
+    for (selects, first, more) in [
+        (json!({"app": "m"}), 8123, &[8124][..]),
+        (json!({"app": "other"}), 9000, &[]),
+        // An empty selector selects nothing.
+        (json!({}), 9000, &[]),
+    ] {
+        let pools = Pools::of(vec![pool(selects.clone())]);
+        let found = ports(&pod, pools.of_namespace("n"));
+        assert_eq!((found.first, &*found.more), (first, more), "{selects}");
+    }
+    assert_eq!(ports(&Pod::default(), None).first, 8000, "the usual one");
 }
 
 #[test]
@@ -159,12 +157,17 @@ fn each_rank_has_metrics_of_its_own_unless_the_pod_says_where_they_are() {
     };
     let (plain, annotated) = (pod(json!({})), pod(json!({"prometheus.io/port": "9090"})));
     for (pod, serves_at, expected) in [
-        (&plain, &[8001, 8002, 8003][..], (8001, &[8002, 8003][..])),
-        (&plain, &[8001], (8000, &[])),
-        (&annotated, &[8001, 8002], (9090, &[])),
+        (&plain, (8001, &[8002, 8003][..]), (8001, &[8002, 8003][..])),
+        (&plain, (8001, &[]), (8000, &[])),
+        (&annotated, (8001, &[8002]), (9090, &[])),
     ] {
-        let (first, more) = metrics_ports(pod, serves_at);
-        assert_eq!((first, &*more), expected, "{serves_at:?}");
+        let (first, more) = serves_at;
+        let serves_at = Ports {
+            first,
+            more: more.into(),
+        };
+        let found = metrics_ports(pod, &serves_at);
+        assert_eq!((found.first, &*found.more), expected, "{serves_at:?}");
     }
 }
 
