@@ -17,7 +17,6 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use units::{Instant, Source};
-use wire::prom::parse::Page;
 
 /// How replicas are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -281,24 +280,26 @@ async fn read_all(
     };
     let path = endpoint.path.as_deref().unwrap_or(&shared.config.path);
     let url = |port: u16| format!("http://{host}:{port}{path}");
-    let mut bodies = Vec::new();
-    for port in std::iter::once(endpoint.port).chain(endpoint.more_ports.iter().copied()) {
-        let body = getter.get(&url(port)).await.map_err(|error| error.to_string())?;
-        bodies.push((port, body));
+    let ask = async |port: u16| getter.get(&url(port)).await.map_err(|error| error.to_string());
+    let first = ask(endpoint.port).await?;
+    let mut more = Vec::new();
+    for port in &*endpoint.more_ports {
+        more.push((*port, ask(*port).await?));
     }
-    let mut whole = Page::default();
-    for (port, body) in &bodies {
-        let page = wire::prom::parse::parse(body).map_err(|error| {
+    let parse = |port: u16, body| {
+        wire::prom::parse::parse(body).map_err(|error| {
             format!(
                 "{} is no metrics page: {error}; if it is elsewhere (trtllm-serve: /prometheus/metrics, Triton: port \
                  8002), tell it by the Pod's annotations prometheus.io/port and prometheus.io/path",
-                url(*port)
+                url(port)
             )
-        })?;
-        whole.samples.extend(page.samples);
-        whole.types.extend(page.types);
+        })
+    };
+    let mut whole = parse(endpoint.port, &first)?;
+    for (port, body) in &more {
+        whole.append(parse(*port, body)?);
     }
-    let bytes = bodies.iter().map(|(_, body)| body.len()).sum();
+    let bytes = first.len() + more.iter().map(|(_, body)| body.len()).sum::<usize>();
     families::read(&whole, endpoint.model.as_deref())
         .map(|page| (page, bytes))
         .map_err(|why| format!("{}: {why}", url(endpoint.port)))

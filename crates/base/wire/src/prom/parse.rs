@@ -150,6 +150,12 @@ pub struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
+    /// Adds what stands on `other`, after its own.
+    pub fn append(&mut self, other: Self) {
+        self.samples.extend(other.samples);
+        self.types.extend(other.types);
+    }
+
     /// Samples called exactly `name` that carry each of `labels`.
     pub fn select<'s>(
         &'s self,
