@@ -179,7 +179,21 @@ impl GatewayReader {
 
     /// Takes in what the instance number `i` answered when it was asked at
     /// `asked`: what was true at `at`, and how many bytes it took; or why not.
-    fn heard(&self, i: usize, answer: Result<(GatewaySignals, usize), String>, asked: Instant, at: Instant) {
+    /// Whoever is to be `woken` by it reads it: the notice comes after it.
+    fn heard(
+        &self,
+        i: usize,
+        answer: Result<(GatewaySignals, usize), String>,
+        (asked, at): (Instant, Instant),
+        woken: Option<&Notify>,
+    ) {
+        self.keep(i, answer, asked, at);
+        if let Some(woken) = woken {
+            woken.notify_one();
+        }
+    }
+
+    fn keep(&self, i: usize, answer: Result<(GatewaySignals, usize), String>, asked: Instant, at: Instant) {
         let now = self.clock.now();
         let mut instances = self.instances.lock();
         let Some(instance) = instances.get_mut(i) else { return };

@@ -3,8 +3,9 @@
 //! Each source is a [`MetricsSource`]: [`PodScraper`] asks each replica for its
 //! metrics page, [`PrometheusSource`] asks what a Prometheus has recorded of
 //! them, [`GatewayReader`] asks the gateways (in process or over HTTP) for their
-//! ledger, or endpoint pickers for as much of it as their metrics tell. A [`Registry`] makes them by name, and a [`Composite`] takes of each
-//! signal the freshest. All stamp what they get with its age and its source:
+//! ledger, or endpoint pickers for as much of it as their metrics tell. A
+//! [`Registry`] makes them by name, and a [`Composite`] takes of each signal the
+//! freshest. All stamp what they get with its age and its source:
 //! what is missing stays missing, with a sentence that says why. Reading a page
 //! ([`families`]), turning counters into rates ([`window`]) and keeping answers
 //! ([`cache`]) take the time as a parameter.
@@ -14,6 +15,8 @@ mod bearer;
 pub mod cache;
 mod clock;
 mod composite;
+#[cfg(test)]
+mod eventually;
 pub mod families;
 mod gateway;
 mod get;

@@ -250,10 +250,8 @@ impl Asking {
             }
             Err(why) => (Err(why), false, LONGEST),
         };
-        self.reader.heard(self.i, answer, asked, asked);
-        if urgent {
-            self.urgent.notify_one();
-        }
+        let woken = urgent.then_some(&*self.urgent);
+        self.reader.heard(self.i, answer, (asked, asked), woken);
         pause
     }
 }

@@ -55,16 +55,15 @@ pub(super) async fn poll(reader: GatewayReader, i: usize, url: String, urgent: A
         };
         match read {
             Ok((signals, bytes)) => {
-                if moments.is_some() && signals.moments != moments {
-                    urgent.notify_one();
-                }
+                let at_a_moment = moments.is_some() && signals.moments != moments;
                 moments = signals.moments;
                 let held_back = Duration::from_millis(signals.waited_ms).min(reader.clock.now().since(asked_at));
-                reader.heard(i, Ok((signals, bytes)), asked_at, asked_at + held_back);
+                let woken = at_a_moment.then_some(&*urgent);
+                reader.heard(i, Ok((signals, bytes)), (asked_at, asked_at + held_back), woken);
             }
             Err(why) => {
                 moments = None;
-                reader.heard(i, Err(why), asked_at, asked_at);
+                reader.heard(i, Err(why), (asked_at, asked_at), None);
             }
         }
     }

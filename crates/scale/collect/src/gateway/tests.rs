@@ -81,6 +81,37 @@ fn a_gateway_that_does_not_answer_is_named_and_never_counted_as_empty() {
     assert_eq!(silent, ["c"]);
 }
 
+/// Reads the demand at the moment that it is woken.
+struct ReadsWhenWoken {
+    reader: GatewayReader,
+    read: Mutex<Option<u64>>,
+}
+
+impl std::task::Wake for ReadsWhenWoken {
+    fn wake(self: Arc<Self>) {
+        let (demand, _) = self.reader.reading().demand("n", "m", NOW);
+        *self.read.lock() = demand.last().map(|seen| seen.value.queued);
+    }
+}
+
+#[test]
+fn who_is_woken_by_an_answer_reads_that_answer() {
+    let instances = vec![instance("a", &[(100, signals(1, &[("n/p", pool(0, 0))]))])];
+    let reader = GatewayReader::over(Kind::Gateway, GatewaySource::None, instances, Clock::start());
+    let controller = Arc::new(ReadsWhenWoken {
+        reader: reader.clone(),
+        read: Mutex::default(),
+    });
+    let urgent = Notify::new();
+    let mut notified = std::pin::pin!(urgent.notified());
+    let waker = controller.clone().into();
+    let mut context = std::task::Context::from_waker(&waker);
+    assert!(notified.as_mut().poll(&mut context).is_pending());
+    let held = signals(1, &[("n/p", pool(3, 3))]);
+    reader.heard(0, Ok((held, 100)), (NOW, NOW), Some(&urgent));
+    assert_eq!(*controller.read.lock(), Some(3), "and not what was known before");
+}
+
 #[test]
 fn a_model_no_pool_serves_is_missing_and_not_idle() {
     let heard = || instance("a", &[(109, signals(1, &[("n/p", pool(1, 0))]))]);

@@ -4,6 +4,7 @@ mod tls;
 mod world;
 
 use super::*;
+use crate::eventually::eventually;
 use crate::{Endpoint, by_model};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
@@ -69,9 +70,8 @@ fn now_s() -> f64 {
     Clock::start().now().as_secs_f64()
 }
 
-/// Three samples of one series, five seconds apart, the last `age` seconds old.
-fn series(name: &str, labels: &str, age: f64, values: [f64; 3]) -> String {
-    let last = now_s() - age;
+/// Three samples of one series, five seconds apart, the last taken at `last` (seconds).
+fn series(name: &str, labels: &str, last: f64, values: [f64; 3]) -> String {
     let samples: Vec<String> = (0..3)
         .map(|i| format!("[{:.3},\"{}\"]", last - 5.0 * f64::from(2 - i), values[i as usize]))
         .collect();
@@ -90,11 +90,18 @@ fn matrix(series: &[String]) -> String {
 
 /// A replica that works: 3 running, none waiting, 100 tokens a second.
 fn replica(labels: &str, age: f64) -> Vec<String> {
+    scraped(labels, age, [0.1, 0.2, 0.5], [1000.0, 1500.0, 2000.0])
+}
+
+/// A replica with that use of its cache and those tokens, last scraped `age`
+/// seconds ago: all series of a scrape have the same time.
+fn scraped(labels: &str, age: f64, kv: [f64; 3], tokens: [f64; 3]) -> Vec<String> {
+    let last = now_s() - age;
     vec![
-        series("vllm:num_requests_running", labels, age, [3.0; 3]),
-        series("vllm:num_requests_waiting", labels, age, [0.0; 3]),
-        series("vllm:kv_cache_usage_perc", labels, age, [0.1, 0.2, 0.5]),
-        series("vllm:generation_tokens_total", labels, age, [1000.0, 1500.0, 2000.0]),
+        series("vllm:num_requests_running", labels, last, [3.0; 3]),
+        series("vllm:num_requests_waiting", labels, last, [0.0; 3]),
+        series("vllm:kv_cache_usage_perc", labels, last, kv),
+        series("vllm:generation_tokens_total", labels, last, tokens),
     ]
 }
 
@@ -135,16 +142,12 @@ fn signals_of(source: &PrometheusSource, pod: &str) -> Option<ReplicaSignals> {
 
 /// What the source says of the model once it has been asked.
 async fn asked(source: &PrometheusSource) -> Availability {
-    let wait = async {
-        loop {
-            let said = source.availability(&key());
-            if !said.message.contains("not been asked") {
-                return said;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap()
+    until(source, |said| !said.message.contains("not been asked")).await
+}
+
+/// What the source says of the model once it is as wanted.
+async fn until(source: &PrometheusSource, wanted: impl Fn(&Availability) -> bool) -> Availability {
+    eventually(|| Some(source.availability(&key())).filter(|said| wanted(said))).await
 }
 
 #[tokio::test]
@@ -275,9 +278,7 @@ async fn old_samples_are_stale_and_then_missing() {
 async fn what_is_no_number_is_missing_and_a_reset_counts_from_zero() {
     let address = prometheus(|_| {
         let pod = ",\"pod\":\"a\"";
-        let mut all = replica(pod, 1.0);
-        all[2] = series("vllm:kv_cache_usage_perc", pod, 1.0, [0.1, 0.2, f64::NAN]);
-        all[3] = series("vllm:generation_tokens_total", pod, 1.0, [5000.0, 5500.0, 500.0]);
+        let all = scraped(pod, 1.0, [0.1, 0.2, f64::NAN], [5000.0, 5500.0, 500.0]);
         Some((200, matrix(&all)))
     })
     .await;
@@ -308,12 +309,7 @@ async fn one_model_without_an_answer_keeps_no_other_waiting_and_it_recovers() {
     let stop = CancellationToken::new();
     let source = source(address, &stop, &["a"]);
     assert_eq!(asked(&source).await.found, Found::PrometheusError);
-    let recovered = async {
-        while source.availability(&key()).found != Found::MetricsFound {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), recovered).await.unwrap();
+    until(&source, |said| said.found == Found::MetricsFound).await;
     assert!(signals_of(&source, "n/a").unwrap().error.is_none());
     assert!(source.health().failed >= 2 && source.health().asked >= 3);
     stop.cancel();

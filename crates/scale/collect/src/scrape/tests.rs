@@ -1,5 +1,6 @@
 use super::*;
 use crate::by_model;
+use crate::eventually::eventually;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -76,15 +77,7 @@ fn signals_of(scraper: &PodScraper, pod: &str) -> Option<ReplicaSignals> {
 
 /// The signals of a Pod, once they are as wanted.
 async fn until(scraper: &PodScraper, pod: &str, holds: impl Fn(&ReplicaSignals) -> bool) -> ReplicaSignals {
-    let wait = async {
-        loop {
-            match signals_of(scraper, pod) {
-                Some(signals) if holds(&signals) => return signals,
-                _ => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap()
+    eventually(|| signals_of(scraper, pod).filter(&holds)).await
 }
 
 #[tokio::test]

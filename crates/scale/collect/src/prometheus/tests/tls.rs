@@ -1,7 +1,7 @@
 //! The source and a server over TLS: authorities, names, certificates of
 //! clients, and tokens that change.
 
-use super::{asked, endpoints, matrix, replica};
+use super::{asked, endpoints, matrix, replica, until};
 use crate::{Clock, Found, MetricsSource, PrometheusConfig, PrometheusError, PrometheusSource, by_model};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -256,24 +256,12 @@ async fn a_token_in_a_file_is_read_anew_for_every_question() {
         "{said:?}"
     );
     std::fs::write(&token, "second\n").unwrap();
-    let recovered = async {
-        while source.availability(&super::key()).found != Found::MetricsFound {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), recovered).await.unwrap();
+    until(&source, |said| said.found == Found::MetricsFound).await;
     // What cannot be read is told, with the file and never its contents.
     std::fs::remove_file(&token).unwrap();
-    let gone = async {
-        loop {
-            let said = source.availability(&super::key());
-            if said.found == Found::PrometheusError {
-                return said.message;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let said = tokio::time::timeout(Duration::from_secs(30), gone).await.unwrap();
+    let said = until(&source, |said| said.found == Found::PrometheusError)
+        .await
+        .message;
     assert!(
         said.contains("PROMETHEUS_TOKEN_PATH") && !said.contains("second"),
         "{said}"
@@ -301,10 +289,5 @@ async fn certificates_that_are_replaced_are_read_again() {
     written(folder.path(), "tls.crt", &client.certificate);
     written(folder.path(), "tls.key", &client.key.serialize_pem());
     written(folder.path(), "ca.pem", &ours.0.pem());
-    let found = async {
-        while source.availability(&super::key()).found != Found::MetricsFound {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), found).await.unwrap();
+    until(&source, |said| said.found == Found::MetricsFound).await;
 }
