@@ -73,8 +73,7 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
             ("direction", scaling.direction),
             ("reason", scaling.reason),
         ];
-        let instance = scaling.instance.as_deref();
-        labels.extend(instance.map(|instance| ("controller_instance", instance)));
+        labels.extend(instance_label(scaling.instance.as_deref()));
         page.sample(SCALING_TOTAL_METRIC, &labels, *count as f64);
     }
 
@@ -101,8 +100,7 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
             ("namespace", &view.namespace),
             ("reason", &view.reason),
         ];
-        let instance = view.controller_instance.as_deref();
-        labels.extend(instance.map(|instance| ("controller_instance", instance)));
+        labels.extend(instance_label(view.controller_instance.as_deref()));
         page.sample("tidegate_variant_reason", &labels, 1.0);
     }
 
@@ -166,12 +164,13 @@ fn labels(view: &VariantView) -> Vec<(&'static str, &str)> {
         ("namespace", view.namespace.as_str()),
         ("accelerator_type", view.accelerator.as_deref().unwrap_or(UNKNOWN)),
     ];
-    labels.extend(
-        view.controller_instance
-            .as_deref()
-            .map(|instance| ("controller_instance", instance)),
-    );
+    labels.extend(instance_label(view.controller_instance.as_deref()));
     labels
+}
+
+/// Only a variant that is one instance's has this label.
+fn instance_label(instance: Option<&str>) -> Option<(&'static str, &str)> {
+    instance.map(|instance| ("controller_instance", instance))
 }
 
 #[cfg(test)]
