@@ -18,7 +18,7 @@ if [ -n "${TIDEGATE_KEDA_PROBE:-}" ]; then
   exit 0
 fi
 
-source=$(cd "$here/probe" && cat go.mod go.sum main.go | sha256sum | cut -c1-12)
+source=$(cd "$here/probe" && cat go.mod go.sum *.go | sha256sum | cut -c1-12)
 bin="${XDG_CACHE_HOME:-$HOME/.cache}/tidegate/keda/$keda_version"
 probe="$bin/probe-$source"
 if [ ! -x "$probe" ]; then

@@ -4,11 +4,14 @@
 //
 //	probe -address HOST:PORT -metadata JSON [-ca FILE] spec|metrics|watch
 //	probe manifest
+//	probe formulas
 //
 // spec is what KEDA writes into the HPA it makes, metrics what it answers that
 // HPA and goes to and from zero by, watch what a push trigger hears until
 // standard input ends. manifest holds a ScaledObject from standard input
 // against KEDA's own types and checks, and prints it as KEDA understands it.
+// formulas reads cases from standard input, one JSON object a line, and prints
+// for each what KEDA makes of its scalingModifiers: see formulas.go.
 package main
 
 import (
@@ -75,6 +78,8 @@ func main() {
 		check(kedav1alpha1.CheckReplicaCountBoundsAreValid(object))
 		check(kedav1alpha1.CheckFallbackValid(object))
 		tell(object)
+	case "formulas":
+		formulas(os.Stdin)
 	case "spec":
 		scaler, err := scalers.NewExternalScaler(config)
 		check(err)
@@ -106,7 +111,7 @@ func main() {
 			tell(map[string]bool{"active": active})
 		}
 	default:
-		check(fmt.Errorf("say spec, metrics or watch"))
+		check(fmt.Errorf("say spec, metrics, watch, manifest or formulas"))
 	}
 }
 

@@ -5,10 +5,15 @@
 //! [`ScaledObject::polling_interval`] and moves the target between its resting
 //! number and its first replica; the generated HPA ([`hpa_of`]) asks KEDA's
 //! metrics server ([`metric`]) in each of its own passes and does the rest.
-//! Facts are those of KEDA 2.21. `scalingModifiers` formulas are not modelled.
+//! With [`Modifiers`] one metric, composed of all triggers by a formula, takes
+//! the place of theirs in both ([`composite`]). Facts are those of KEDA 2.21.
 
+mod formula;
+mod modifiers;
 mod scaler;
 
+pub use formula::{Formula, Refused};
+pub use modifiers::{BadModifiers, COMPOSITE, Modifiers};
 pub use scaler::{Answer, milli, prometheus};
 
 use crate::spec::{Behavior, Metric, Select, Spec, Target};
@@ -33,6 +38,8 @@ pub struct ScaledObject {
     pub max_replicas: u32,
     /// `triggers`.
     pub triggers: Vec<Trigger>,
+    /// `advanced.scalingModifiers`.
+    pub modifiers: Option<Modifiers>,
     /// `fallback`.
     pub fallback: Option<Fallback>,
     /// `advanced.horizontalPodAutoscalerConfig.behavior`, after the API
@@ -58,6 +65,7 @@ impl ScaledObject {
             min_replicas: 0,
             max_replicas: 100,
             triggers,
+            modifiers: None,
             fallback: None,
             behavior: None,
             pause: Pause::default(),
@@ -71,11 +79,22 @@ impl ScaledObject {
     pub fn resting(&self) -> u32 {
         self.idle_replicas.unwrap_or(self.min_replicas)
     }
+
+    /// The fallback, where KEDA uses it.
+    fn usable_fallback(&self) -> Option<Fallback> {
+        let allowed = self
+            .modifiers
+            .as_ref()
+            .is_none_or(|modifiers| modifiers.allows_fallback);
+        self.fallback.filter(|_| allowed)
+    }
 }
 
 /// A trigger with an external metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trigger {
+    /// `name`, by which a formula calls it; empty if it has none.
+    pub name: String,
     /// Name of the metric in the generated HPA, such as `s0-prometheus`.
     pub metric: String,
     /// Target of the metric.
@@ -92,10 +111,20 @@ impl Trigger {
     #[must_use]
     pub fn new(metric: impl Into<String>, threshold: f64) -> Self {
         Self {
+            name: String::new(),
             metric: metric.into(),
             threshold,
             activation_threshold: 0.0,
             per_replica: true,
+        }
+    }
+
+    /// This, with the name that a formula calls it by.
+    #[must_use]
+    pub fn called(self, name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ..self
         }
     }
 }
@@ -122,6 +151,8 @@ pub enum FallbackBehavior {
     CurrentReplicasIfHigher,
     /// The smaller of both.
     CurrentReplicasIfLower,
+    /// None: the formula says by `??` what a trigger without a number is.
+    ScalingModifiers,
 }
 
 /// The annotations that stop KEDA.
@@ -226,17 +257,24 @@ pub fn poll(object: &ScaledObject, state: &mut State, workload: Workload, answer
     if object.pause.all {
         return decided;
     }
-    let absent = Answer::Failed(String::new());
     let (mut active, mut failed) = (object.force_activation, false);
-    for (i, trigger) in object.triggers.iter().enumerate() {
-        let answer = answers.get(i).unwrap_or(&absent);
-        match metric(object, state, i, answer, workload) {
-            Ok(Reported { fallback: true, .. }) => {
-                active = true;
-                decided.fallback = true;
+    if let Some(modifiers) = &object.modifiers {
+        let composed = modifiers::compose(object, modifiers, state, answers, workload);
+        (failed, decided.fallback) = (composed.failed, composed.fallback);
+        // One failure, and what the others come to does not count.
+        active |= !failed && composed.value.is_ok_and(|value| modifiers.activates(value.milli));
+    } else {
+        let absent = Answer::Failed(String::new());
+        for (i, trigger) in object.triggers.iter().enumerate() {
+            let answer = answers.get(i).unwrap_or(&absent);
+            match metric(object, state, i, answer, workload) {
+                Ok(Reported { fallback: true, .. }) => {
+                    active = true;
+                    decided.fallback = true;
+                }
+                Ok(_) => active |= matches!(answer, Answer::Value(v) if *v > trigger.activation_threshold),
+                Err(_) => failed = true,
             }
-            Ok(_) => active |= matches!(answer, Answer::Value(v) if *v > trigger.activation_threshold),
-            Err(_) => failed = true,
         }
     }
     let current = workload.replicas;
@@ -306,18 +344,59 @@ pub fn metric(
     answer: &Answer,
     workload: Workload,
 ) -> Result<Reported, String> {
+    let (milli, fallback) = match told(object, state, index, answer, workload)? {
+        Told::Value(milli) => (milli, false),
+        Told::Fallback(milli) => (milli, true),
+        // What KEDA writes down for nothing, where no formula reads it.
+        Told::Absent => (-1000, false),
+    };
+    Ok(Reported { milli, fallback })
+}
+
+/// What the metrics server answers for [`COMPOSITE`]: all triggers are asked.
+///
+/// # Errors
+/// What a trigger said, as for [`metric`]; why the formula has no value; that
+/// there are no modifiers.
+pub fn composite(
+    object: &ScaledObject,
+    state: &mut State,
+    answers: &[Answer],
+    workload: Workload,
+) -> Result<Reported, String> {
+    let modifiers = object
+        .modifiers
+        .as_ref()
+        .ok_or("the ScaledObject has no scalingModifiers")?;
+    modifiers::compose(object, modifiers, state, answers, workload).value
+}
+
+/// What a trigger's answer comes to after those before it, in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Value(i64),
+    /// What the fallback puts in its place.
+    Fallback(i64),
+    /// It failed too often, and the formula is to say what holds.
+    Absent,
+}
+
+fn told(
+    object: &ScaledObject,
+    state: &mut State,
+    index: usize,
+    answer: &Answer,
+    workload: Workload,
+) -> Result<Told, String> {
     let why = match answer {
         Answer::Value(value) => {
             state.count(object, index, false);
-            return Ok(Reported {
-                milli: milli(*value),
-                fallback: false,
-            });
+            return Ok(Told::Value(milli(*value)));
         }
         Answer::Failed(why) => why.clone(),
     };
     let failures = state.count(object, index, true);
-    let (Some(fallback), Some(trigger)) = (object.fallback, object.triggers.get(index)) else {
+    let (Some(fallback), Some(trigger)) = (object.usable_fallback(), object.triggers.get(index)) else {
         return Err(why);
     };
     if failures <= fallback.failure_threshold {
@@ -328,9 +407,15 @@ pub fn metric(
         FallbackBehavior::CurrentReplicas => workload.replicas,
         FallbackBehavior::CurrentReplicasIfHigher => fallback.replicas.max(workload.replicas),
         FallbackBehavior::CurrentReplicasIfLower => fallback.replicas.min(workload.replicas),
+        FallbackBehavior::ScalingModifiers => return Ok(Told::Absent),
+    };
+    let (target, per_replica) = match &object.modifiers {
+        Some(modifiers) => (modifiers.target(), modifiers.per_replica),
+        // The threshold as the generated HPA carries it.
+        None => (milli(trigger.threshold) as f64 / 1000.0, trigger.per_replica),
     };
     let mut replicas = f64::from(replicas);
-    if !trigger.per_replica {
+    if !per_replica {
         if workload.ready == 0 {
             return Err(format!(
                 "error performing fallback: no ready replica to divide by ({why})"
@@ -338,27 +423,34 @@ pub fn metric(
         }
         replicas /= f64::from(workload.ready);
     }
-    // The threshold as the generated HPA carries it.
-    let threshold = milli(trigger.threshold) as f64 / 1000.0;
-    Ok(Reported {
-        milli: (threshold * 1000.0 * replicas) as i64,
-        fallback: true,
-    })
+    Ok(Told::Fallback((target * 1000.0 * replicas) as i64))
 }
 
 /// The HPA that KEDA generates: at least 1 replica, one external metric for
-/// each trigger, and a pause as a direction that is disabled.
+/// each trigger, or [`COMPOSITE`] for all; and a pause as a direction that is
+/// disabled.
 #[must_use]
 pub fn hpa_of(object: &ScaledObject, namespace: &str) -> Spec {
-    let metrics = object.triggers.iter().map(|trigger| {
-        let threshold = milli(trigger.threshold);
-        let target = if trigger.per_replica {
-            Target::AverageValue(threshold)
+    let of = |metric: &str, target: i64, per_replica: bool| {
+        let target = if per_replica {
+            Target::AverageValue(target)
         } else {
-            Target::Value(threshold)
+            Target::Value(target)
         };
-        Metric::external(trigger.metric.clone(), target)
-    });
+        Metric::external(metric.to_owned(), target)
+    };
+    let metrics = match &object.modifiers {
+        Some(modifiers) => vec![of(
+            COMPOSITE,
+            (modifiers.target() * 1000.0) as i64,
+            modifiers.per_replica,
+        )],
+        None => {
+            let triggers = object.triggers.iter();
+            let metric = |trigger: &Trigger| of(&trigger.metric, milli(trigger.threshold), trigger.per_replica);
+            triggers.map(metric).collect()
+        }
+    };
     let mut behavior = object.behavior.clone();
     if object.pause.scale_in {
         behavior.get_or_insert_default().down.select = Select::Disabled;
@@ -369,7 +461,7 @@ pub fn hpa_of(object: &ScaledObject, namespace: &str) -> Spec {
     Spec {
         namespace: namespace.to_owned(),
         behavior,
-        ..Spec::new(object.min_replicas.max(1), object.max_replicas, metrics.collect())
+        ..Spec::new(object.min_replicas.max(1), object.max_replicas, metrics)
     }
 }
 

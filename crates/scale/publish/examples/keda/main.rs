@@ -1,6 +1,9 @@
 //! Serves decisions to KEDA's own client and judges what that makes of them.
+//! And compares formulas with KEDA's own code.
 //! `tests/keda/run.sh` builds the client and runs this with its path.
 #![expect(clippy::print_stdout, reason = "the report goes to standard output")]
+
+mod formulas;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use parking_lot::Mutex;
@@ -360,6 +363,12 @@ async fn the_manifests_of_the_page_are_what_keda_takes(probe: &Path) -> Result<S
     Ok(names.join(", "))
 }
 
+/// KEDA composes triggers by formulas, and so does our core of its arithmetic.
+async fn formulas_come_to_the_same(probe: &Path) -> Result<String> {
+    let probe = probe.to_owned();
+    tokio::task::spawn_blocking(move || formulas::compared(&probe)).await?
+}
+
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -390,6 +399,7 @@ async fn main() -> Result<ExitCode> {
     claim!(a_push_trigger_finds_a_scaler_that_comes_back);
     claim!(over_tls_the_certificate_counts);
     claim!(the_manifests_of_the_page_are_what_keda_takes);
+    claim!(formulas_come_to_the_same);
     println!("keda: {passed} passed, {failed} failed");
     Ok(if failed == 0 {
         ExitCode::SUCCESS
