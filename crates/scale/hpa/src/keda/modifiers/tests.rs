@@ -171,10 +171,7 @@ fn a_formula_that_comes_to_no_number_rests_and_tells_the_hpa_nothing() {
 #[test]
 fn bad_modifiers_are_named_by_their_field() {
     for (bad, says) in [
-        (
-            modifiers("waiting + walking", "5"),
-            "scalingModifiers.formula: walking is the name of no trigger",
-        ),
+        (modifiers("waiting + walking", "5"), "walking is the name of no trigger"),
         (
             modifiers("waiting", "0"),
             "scalingModifiers.target: \"0\" is no number above 0",
