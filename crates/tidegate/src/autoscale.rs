@@ -167,6 +167,7 @@ fn config(args: &Autoscaler, process: &Process, own_namespace: &str) -> anyhow::
         pickers: Pickers {
             all: pickers,
             token: picker_token(args, process),
+            find: args.picker_discovery.or(process.picker_discovery).unwrap_or(true),
             ..Pickers::default()
         },
         metrics_listen: listen(
@@ -362,6 +363,9 @@ mod tests {
         assert_eq!((of_flags.token.token, of_flags.token.in_the_clear), (None, false));
         assert_eq!(of_flags.token.path, Some("/token".into()));
 
+        assert!(of_env.find, "others are found");
+        assert!(!pickers(&["--picker-discovery=false"]).find);
+        assert!(!read(&[], &[("PICKER_DISCOVERY", "false")]).unwrap().pickers.find);
         let error = read(&[], &[("PICKERS", "epp:9090")]).unwrap_err().to_string();
         assert!(
             error.contains("PICKERS (environment)") && error.contains("NAMESPACE=URL"),

@@ -132,6 +132,9 @@ pub(crate) struct Autoscaler {
     /// Metrics of an endpoint picker (EPP) that holds requests, and the namespace of its pool, `NAMESPACE=URL`; may be given several times (PICKERS)
     #[arg(long, value_name = "NAMESPACE=URL", value_delimiter = ',')]
     pub(crate) picker: Vec<autoscaler::Picker>,
+    /// Find the endpoint pickers of InferencePools by their Services, where --picker names none of the namespace [PICKER_DISCOVERY; default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) picker_discovery: Option<bool>,
     /// File with the token that pickers are asked with; EPP_METRIC_READER_BEARER_TOKEN may hold the token itself (PICKER_TOKEN_PATH)
     #[arg(long, value_name = "FILE")]
     pub(crate) picker_token_path: Option<PathBuf>,

@@ -279,15 +279,30 @@ impl Cluster {
             "patch pod {name} -n shop --subresource=status --type=merge -p '{status}'"
         ))
         .await?;
-        Ok(Replica(page))
+        Ok(Replica {
+            page,
+            port: address.port(),
+        })
     }
 }
 
 /// A Pod's page of metrics, set by the scenario.
 #[derive(Debug)]
-pub struct Replica(Page);
+pub struct Replica {
+    page: Page,
+    port: u16,
+}
 
 impl Replica {
+    /// What it says from now on, as an endpoint picker would that holds so many
+    /// requests for `model`.
+    pub fn hold(&self, model: &str, queued: u32) {
+        self.page.show(&format!(
+            "# TYPE llm_d_epp_flow_control_queue_size gauge\n\
+             llm_d_epp_flow_control_queue_size{{fairness_id=\"a\",model_name=\"{model}\",target_model_name=\"{model}\"}} {queued}\n"
+        ));
+    }
+
     /// What it says from now on, as vLLM would.
     pub fn tell(&self, kv: f64, running: u32, waiting: u32) {
         let sample = |name: &str, value: f64| {
@@ -296,6 +311,6 @@ impl Replica {
         let page = sample("kv_cache_usage_perc", kv)
             + &sample("num_requests_running", f64::from(running))
             + &sample("num_requests_waiting", f64::from(waiting));
-        self.0.show(&page);
+        self.page.show(&page);
     }
 }

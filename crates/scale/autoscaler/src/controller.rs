@@ -9,7 +9,7 @@ use crate::replica_sources::ReplicaSources;
 use crate::scales::Scales;
 use crate::survey::pods::PodsRead;
 use crate::survey::targets::TargetsRead;
-use crate::survey::{self, LastGood, Sources, Variant};
+use crate::survey::{self, LastGood, Sources, Survey, Variant};
 use crate::target::ScaleError;
 use crate::world::World;
 use crate::writer::Writer;
@@ -63,7 +63,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let namespace = config.namespace.as_deref();
-    let world = World::watch(&client, namespace, &changed, &stop);
+    let world = World::watch(&client, namespace, config.pickers.find, &changed, &stop);
     let scope = config.configuration.clone();
     let configs = ConfigMaps::watch(&client, scope, &config.policy, namespace, &changed, &stop);
     tokio::select! {
@@ -202,11 +202,13 @@ impl Controller {
             configs: &mut self.configs,
             pods_read: &mut self.pods_read,
             targets_read: &mut self.targets_read,
+            pickers: self.replicas.pickers(),
             instance,
         };
-        let variants = survey::take(&mut sources, &mut self.ledger, &mut self.last_good, started);
+        let Survey { variants, pickers } = survey::take(&mut sources, &mut self.ledger, &mut self.last_good, started);
         let endpoints = model::endpoints(&variants, self.replicas.tracked());
         self.replicas.track(endpoints);
+        self.replicas.follow(&pickers);
         let asked = self.clock.now();
         self.replicas.refresh().await;
         let waited = self.clock.now().since(asked);

@@ -2,10 +2,13 @@
 //! they said for the present pass.
 
 use crate::survey::Variant;
-use collect::{Availability, Clock, Composite, Found, GatewayReader, GatewayReading, GatewaySource, Pickers};
+use collect::Pickers;
+use collect::{
+    Availability, Clock, Composite, Found, GatewayReader, GatewayReading, GatewaySource, Picker, PickerSource,
+};
 use collect::{MetricsSource, ModelSignals, PrometheusConfig, Registry, ReplicaSignals, ScrapeConfig, Settings};
 use collect::{SourceError, SourceHealth, TrackedModel, TrackedModels};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -16,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct ReplicaSources {
     all: Composite,
     gateway: GatewayReader,
-    picker: GatewayReader,
+    pickers: PickerSource,
     tracked: TrackedModels,
     heard: BTreeMap<TrackedModel, Heard>,
 }
@@ -82,7 +85,7 @@ impl Wanted<'_> {
             (Registry::REPLICA, self.scrape.is_some()),
             (Registry::PROMETHEUS, self.prometheus.is_some()),
             (Registry::GATEWAY, !matches!(self.gateway, GatewaySource::None)),
-            (Registry::PICKER, !self.pickers.all.is_empty()),
+            (Registry::PICKER, self.pickers.find || !self.pickers.all.is_empty()),
         ];
         let configured = of_settings.into_iter().filter(|(_, configured)| *configured);
         configured.map(|(name, _)| name.to_owned()).collect()
@@ -108,18 +111,19 @@ impl ReplicaSources {
         } else {
             Pickers::default()
         };
+        let pickers = PickerSource::start(pickers, clock, wanted.urgent, stop)?;
         let settings = Settings {
             clock,
             stop: stop.clone(),
             gateway: GatewayReader::start(gateway, clock, wanted.urgent, stop),
-            picker: GatewayReader::of_pickers(pickers, clock, wanted.urgent, stop)?,
+            picker: pickers.configured().then(|| pickers.reader().clone()),
             scrape: wanted.scrape,
             prometheus: wanted.prometheus,
         };
         Ok(Self {
             all: wanted.registry.start(&names, &settings)?,
             gateway: settings.gateway,
-            picker: settings.picker,
+            pickers,
             tracked: TrackedModels::new(),
             heard: BTreeMap::new(),
         })
@@ -129,6 +133,16 @@ impl ReplicaSources {
     pub(crate) fn track(&mut self, models: TrackedModels) {
         self.tracked = models;
         self.all.track(&self.tracked);
+    }
+
+    /// Asks the endpoint pickers that were found, and no others any more.
+    pub(crate) fn follow(&mut self, pickers: &BTreeSet<Picker>) {
+        self.pickers.follow(pickers);
+    }
+
+    /// The endpoint pickers that somebody has named.
+    pub(crate) const fn pickers(&self) -> &PickerSource {
+        &self.pickers
     }
 
     /// Who is asked for now.
@@ -154,7 +168,7 @@ impl ReplicaSources {
 
     /// The gateways and pickers, as last heard.
     pub(crate) fn gateways(&self) -> GatewayReading {
-        self.gateway.reading().and(self.picker.reading())
+        self.gateway.reading().and(self.pickers.reader().reading())
     }
 
     /// What was said of a variant's model; `None` if no source asks for it.

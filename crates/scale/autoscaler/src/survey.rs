@@ -13,6 +13,7 @@ use api::names::{
     ACCELERATOR_LABEL, CONFIG_ENABLED_LABEL, CONTROLLER_INSTANCE_LABEL, EXCLUDE_ANNOTATION, SLOTS_ANNOTATION,
 };
 use capacity::ReplicaState;
+use collect::{Picker, PickerSource};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
@@ -27,6 +28,7 @@ use targets::TargetsRead;
 use units::Instant;
 
 mod claims;
+mod pickers;
 pub(crate) mod pods;
 mod pools;
 mod progress;
@@ -126,6 +128,15 @@ impl Good {
     }
 }
 
+/// What there is.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    /// By namespace and name.
+    pub(crate) variants: Vec<Variant>,
+    /// The endpoint pickers of InferencePools.
+    pub(crate) pickers: BTreeSet<Picker>,
+}
+
 /// What a survey looks at.
 #[derive(Debug)]
 pub(crate) struct Sources<'a> {
@@ -134,6 +145,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) configs: &'a mut ConfigMaps,
     pub(crate) pods_read: &'a mut PodsRead,
     pub(crate) targets_read: &'a mut TargetsRead,
+    /// The endpoint pickers that are named.
+    pub(crate) pickers: &'a PickerSource,
     /// The shard to look after; everything if absent.
     pub(crate) instance: Option<&'a str>,
 }
@@ -168,12 +181,7 @@ fn of_shard(object: &DynamicObject, instance: Option<&str>) -> bool {
 
 /// Lists every variant by namespace and name. Settings that can be used are
 /// remembered in `last_good`; those of objects that are gone are forgotten.
-pub(crate) fn take(
-    from: &mut Sources<'_>,
-    ledger: &mut Ledger,
-    last_good: &mut LastGood,
-    now: Instant,
-) -> Vec<Variant> {
+pub(crate) fn take(from: &mut Sources<'_>, ledger: &mut Ledger, last_good: &mut LastGood, now: Instant) -> Survey {
     let world = from.world;
     let subjects = subjects(world);
     let uids = subjects.iter().filter_map(|(_, object)| object.metadata.uid.as_deref());
@@ -185,6 +193,10 @@ pub(crate) fn take(
     let pools = world.pools.state();
     from.pods_read.begin(&pools);
     from.targets_read.begin();
+    let service = |namespace: &str, name: &str| world.services.get(&ObjectRef::new(name).within(namespace));
+    let found = pickers::find(&pools, service, &mut pods, |namespace| {
+        !from.pickers.finds() || from.pickers.names_those_of(namespace)
+    });
     let mut promises = promises::Promises::of(&pools);
     let pools = Pools::of(pools);
     let mut claims = claims::Claims::default();
@@ -229,7 +241,13 @@ pub(crate) fn take(
         let accelerator = accelerator(&object, target.as_ref().ok(), &pods, world);
         let config = settings.as_ref().map(|Settings { model, .. }| {
             let said = from.configs.of_model(&namespace, model);
-            promises.complete(&namespace, model, said)
+            let said = promises.complete(&namespace, model, said);
+            let labels = target.as_ref().ok().and_then(|target| target.labels.as_deref());
+            let pool = labels.and_then(|labels| pools::of_labels(labels, pools.of_namespace(&namespace)));
+            match pool.and_then(|pool| found.of(&namespace, &pool.name)) {
+                Some(told) => told.add_to(said),
+                None => said,
+            }
         });
         if let Some(settings) = &mut settings {
             price(settings, accelerator.as_deref(), from.configs);
@@ -256,7 +274,10 @@ pub(crate) fn take(
     }
     variants.sort_by(|a, b| (&a.namespace, &a.name, a.subject).cmp(&(&b.namespace, &b.name, b.subject)));
     zero::apply(&mut variants);
-    variants
+    Survey {
+        variants,
+        pickers: found.pickers,
+    }
 }
 
 /// What an object asks for; of one that cannot be used, what it last asked

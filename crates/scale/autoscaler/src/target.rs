@@ -13,6 +13,8 @@ use kube::Api;
 use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::core::Selector;
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -36,6 +38,8 @@ pub(crate) struct Target {
     pub(crate) gpus: Option<u64>,
     /// What its template tells a vLLM server.
     pub(crate) engine: Option<EngineArgs>,
+    /// Labels of its template, if it has one.
+    pub(crate) labels: Option<Arc<BTreeMap<String, String>>>,
 }
 
 /// Why there is no target to decide for.
@@ -177,6 +181,7 @@ fn of_workload(
         gpu: template.and_then(|template| accelerator::of_pod(template.spec.as_ref()?)),
         gpus: template.and_then(|template| Some(inventory::gpus_of(template.spec.as_ref()?))),
         engine: template.and_then(|template| engine::of_pod(template.spec.as_ref()?)),
+        labels: template.and_then(|template| Some(Arc::new(template.metadata.as_ref()?.labels.clone()?))),
     })
 }
 
@@ -204,6 +209,7 @@ pub(crate) fn of_scale(scale: &Scale) -> Result<Target, String> {
         gpu: None,
         gpus: None,
         engine: None,
+        labels: None,
     })
 }
 

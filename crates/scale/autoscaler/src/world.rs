@@ -7,6 +7,7 @@ use api::names::{METRICS_PATH_ANNOTATION, METRICS_PORT_ANNOTATION, SLOTS_ANNOTAT
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Namespace, Node, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -40,6 +41,8 @@ pub(crate) struct World {
     /// Whether `pods` are those of all namespaces.
     pub(crate) all_pods: bool,
     pub(crate) pools: Store<InferencePool>,
+    /// Those of endpoint pickers among them; none where nobody looks for them.
+    pub(crate) services: Store<Service>,
     pub(crate) nodes: Store<Node>,
     pub(crate) nodes_watch: Health,
     pub(crate) namespaces: Store<Namespace>,
@@ -143,6 +146,7 @@ impl World {
     pub(crate) fn watch(
         client: &Client,
         namespace: Option<&str>,
+        finds_pickers: bool,
         changed: &Arc<Notify>,
         stop: &CancellationToken,
     ) -> Self {
@@ -181,6 +185,11 @@ impl World {
             pods_watch,
             all_pods: namespace.is_none(),
             pools: keep(scoped(client, namespace), all(), (), None, stop),
+            services: if finds_pickers {
+                keep_slim(scoped(client, namespace), &Health::default(), slim_service, stop)
+            } else {
+                reflector::store::Writer::new(()).as_reader()
+            },
             nodes: keep_slim(nodes, &nodes_watch, slim, stop),
             nodes_watch,
             namespaces,
@@ -353,6 +362,22 @@ pub(crate) fn slim_pod(pod: &mut Pod) {
             phase: status.phase.take(),
             pod_ip: status.pod_ip.take(),
             ..PodStatus::default()
+        };
+    }
+}
+
+/// Leaves of a Service what finds the Pods of an endpoint picker.
+fn slim_service(service: &mut Service) {
+    slim(service);
+    service.metadata.annotations = None;
+    service.metadata.labels = None;
+    service.status = None;
+    if let Some(spec) = &mut service.spec {
+        *spec = ServiceSpec {
+            ports: spec.ports.take(),
+            selector: spec.selector.take(),
+            type_: spec.type_.take(),
+            ..ServiceSpec::default()
         };
     }
 }

@@ -5,7 +5,7 @@ mod picker;
 mod poll;
 mod source;
 
-pub use picker::{Picker, PickerError, PickerToken, Pickers};
+pub use picker::{Picker, PickerError, PickerSource, PickerToken, Pickers};
 
 use crate::health::Counters;
 use crate::source::TrackedModels;
@@ -121,9 +121,13 @@ pub struct GatewayReader {
 /// One gateway, or picker, and its recent past.
 #[derive(Debug)]
 struct Instance {
+    /// Tells it from others, also from one that was of the same name.
+    id: u64,
     name: String,
     /// The only namespace it tells of; a gateway tells of all.
     namespace: Option<String>,
+    /// Nobody has named it: what it does not say is not missed.
+    found: bool,
     latest: Option<(Instant, GatewaySignals)>,
     error: Option<(Instant, String)>,
     pools: BTreeMap<String, PoolPast>,
@@ -155,12 +159,15 @@ impl GatewayReader {
             GatewaySource::Http(urls) => urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
             GatewaySource::None => Vec::new(),
         };
-        let instances = names.iter().map(|name| Instance::new(name.clone(), None)).collect();
+        let instances = (0..).zip(&names);
+        let instances = instances
+            .map(|(id, name)| Instance::new(id, name.clone(), None))
+            .collect();
         let reader = Self::over(Kind::Gateway, source, instances, clock);
         if matches!(reader.source, GatewaySource::Http(_)) {
-            for (i, name) in names.into_iter().enumerate() {
+            for (id, name) in (0..).zip(names) {
                 let url = format!("{name}/signals");
-                tokio::spawn(poll::poll(reader.clone(), i, url, urgent.clone(), stop.clone()));
+                tokio::spawn(poll::poll(reader.clone(), id, url, urgent.clone(), stop.clone()));
             }
         }
         reader
@@ -177,26 +184,28 @@ impl GatewayReader {
         }
     }
 
-    /// Takes in what the instance number `i` answered when it was asked at
+    /// Takes in what the instance `id` answered when it was asked at
     /// `asked`: what was true at `at`, and how many bytes it took; or why not.
     /// Whoever is to be `woken` by it reads it: the notice comes after it.
     fn heard(
         &self,
-        i: usize,
+        id: u64,
         answer: Result<(GatewaySignals, usize), String>,
         (asked, at): (Instant, Instant),
         woken: Option<&Notify>,
     ) {
-        self.keep(i, answer, asked, at);
+        self.keep(id, answer, asked, at);
         if let Some(woken) = woken {
             woken.notify_one();
         }
     }
 
-    fn keep(&self, i: usize, answer: Result<(GatewaySignals, usize), String>, asked: Instant, at: Instant) {
+    fn keep(&self, id: u64, answer: Result<(GatewaySignals, usize), String>, asked: Instant, at: Instant) {
         let now = self.clock.now();
         let mut instances = self.instances.lock();
-        let Some(instance) = instances.get_mut(i) else { return };
+        let Some(instance) = instances.iter_mut().find(|instance| instance.id == id) else {
+            return;
+        };
         match answer {
             Ok((signals, bytes)) => {
                 self.counters.answered(asked, now, bytes);
@@ -246,10 +255,12 @@ impl GatewayReader {
 }
 
 impl Instance {
-    const fn new(name: String, namespace: Option<String>) -> Self {
+    const fn new(id: u64, name: String, namespace: Option<String>) -> Self {
         Self {
+            id,
             name,
             namespace,
+            found: false,
             latest: None,
             error: None,
             pools: BTreeMap::new(),
@@ -263,11 +274,12 @@ impl Instance {
 
     /// Whether it is one to tell of `model`: a gateway is, whatever it says. A
     /// picker names a model only once a request has come for it; until then
-    /// nobody counts them, as if there were no picker.
+    /// nobody counts them, as if there were no picker. One that somebody has
+    /// named is missed before its first answer, one that was found is not.
     fn is_to_tell(&self, namespace: &str, model: &str) -> bool {
         match (&self.namespace, &self.latest) {
             (None, _) => true,
-            (Some(_), None) => self.is_of(namespace),
+            (Some(_), None) => self.is_of(namespace) && !self.found,
             (Some(_), Some((_, signals))) => {
                 self.is_of(namespace) && signals.pools_of(namespace, model).next().is_some()
             }
@@ -416,7 +428,12 @@ impl GatewayReading {
             }
         }
         let Some(source) = found else {
-            let why = why.unwrap_or_else(|| {
+            let mut pickers = locked.iter().filter(|(kind, _)| *kind == Kind::Picker);
+            let of_namespace = pickers.find_map(|(_, instances)| {
+                let mut here = instances.iter().filter(|instance| instance.is_of(namespace));
+                here.find_map(|instance| instance.error.as_ref().map(|(_, error)| error.clone()))
+            });
+            let why = why.or(of_namespace).unwrap_or_else(|| {
                 if self.parts.iter().all(|(kind, _)| *kind == Kind::Picker) && silent.is_empty() {
                     format!(
                         "no picker has counted a request for model {model} in namespace {namespace} yet; is its flow \

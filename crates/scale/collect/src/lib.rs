@@ -36,7 +36,7 @@ pub use availability::{Availability, Found};
 pub use clock::Clock;
 pub use composite::Composite;
 pub use gateway::{EndpointLedger, GatewayReader, GatewayReading, GatewaySource, ModelDemand};
-pub use gateway::{Picker, PickerError, PickerToken, Pickers};
+pub use gateway::{Picker, PickerError, PickerSource, PickerToken, Pickers};
 pub use health::SourceHealth;
 pub use model::ModelSignals;
 pub use prometheus::{PrometheusConfig, PrometheusError, PrometheusSource, without_user};

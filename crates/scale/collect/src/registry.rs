@@ -24,8 +24,8 @@ pub struct Settings {
     /// Who reads the gateways; a decision needs more of them than a source
     /// tells, so the reader is made before.
     pub gateway: GatewayReader,
-    /// Who reads the endpoint pickers.
-    pub picker: GatewayReader,
+    /// Who reads the endpoint pickers, if they are asked.
+    pub picker: Option<GatewayReader>,
 }
 
 /// Makes a source, or says what it lacks.
@@ -191,10 +191,9 @@ impl Default for Registry {
             Ok(Arc::new(settings.gateway.clone()))
         };
         let picker = |settings: &Settings| -> Result<Arc<dyn MetricsSource>, SourceError> {
-            if !settings.picker.configured() {
-                return Err(SourceError::not_configured(Self::PICKER, "set --picker"));
-            }
-            Ok(Arc::new(settings.picker.clone()))
+            let reader = settings.picker.clone();
+            let reader = reader.ok_or_else(|| SourceError::not_configured(Self::PICKER, "set --picker"))?;
+            Ok(Arc::new(reader))
         };
         let makers: [(&str, Arc<Make>); 4] = [
             (Self::REPLICA, Arc::new(replica)),
@@ -222,7 +221,7 @@ mod tests {
         Settings {
             clock,
             gateway: GatewayReader::start(GatewaySource::None, clock, &Arc::default(), &stop),
-            picker: GatewayReader::start(GatewaySource::None, clock, &Arc::default(), &stop),
+            picker: None,
             stop,
             scrape: None,
             prometheus: None,

@@ -65,6 +65,7 @@ async fn main() -> Result<ExitCode> {
         "saturation-raises-replicas-and-says-why" => saturation,
         "wrong-configuration-is-refused-and-the-last-good-stays" => configuration,
         "managed-hpa-and-scaledobject-have-their-gauges" => managed,
+        "the-picker-of-a-pool-is-found-and-wakes-it" => picker,
         "killed-leader-is-followed-in-time" => takeover,
         "rights-suffice-and-each-is-needed" => rights,
         "stopped-leader-releases-the-lease" => resignation,

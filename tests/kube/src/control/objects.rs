@@ -21,6 +21,21 @@ pub(super) fn variant(kind: &str, name: &str, min: u32) -> Value {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": kind, "name": name}}})
 }
 
+/// A pool of the Pods of `name`, and the Service of its endpoint picker, whose
+/// metrics are at `port`.
+pub(super) fn pool_with_picker(name: &str, port: u16) -> [Value; 2] {
+    let picker = format!("{name}-epp");
+    let pool = json!({"apiVersion": "inference.networking.k8s.io/v1", "kind": "InferencePool",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"selector": {"matchLabels": {"app": name}}, "targetPorts": [{"number": 8000}],
+            "endpointPickerRef": {"name": picker, "port": {"number": 9002}}}});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": picker, "namespace": "shop"},
+        "spec": {"selector": {"app": picker}, "ports": [
+            {"name": "grpc-ext-proc", "port": 9002},
+            {"name": "http-metrics", "port": 9090, "targetPort": port}]}});
+    [pool, service]
+}
+
 /// KEDA's kind, as far as the autoscaler reads it.
 pub(super) fn scaled_objects() -> Value {
     let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});

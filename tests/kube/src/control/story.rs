@@ -1,6 +1,6 @@
 //! The story: two autoscalers, what goes wrong, and what they make of it.
 
-use super::objects::{variant, workload};
+use super::objects::{pool_with_picker, variant, workload};
 use super::rights::{Right, given, used};
 use super::{Cluster, LEASE, RETRY, Replica, SOON};
 use crate::arena::autoscaler::{Autoscaler, value};
@@ -239,6 +239,57 @@ impl Story {
             ensure!(replicas == "1", "{name} was set to {replicas}, which is not ours to do");
         }
         Ok("gauges of 3 and 2 replicas, and their targets left alone".to_owned())
+    }
+
+    /// The endpoint picker that an InferencePool names is found, and what it
+    /// holds wakes a model without replicas.
+    ///
+    /// # Errors
+    /// What is not so.
+    pub async fn picker(&mut self) -> Result<String> {
+        self.cluster.apply(&workload("Deployment", "asleep")).await?;
+        self.cluster
+            .kubectl("scale deployment asleep -n shop --replicas 0")
+            .await?;
+        self.cluster.apply(&variant("Deployment", "asleep", 0)).await?;
+        let picker = self.cluster.replica("asleep-epp", "asleep-epp-a").await?;
+        picker.hold("asleep", 0);
+        for object in pool_with_picker("asleep", picker.port) {
+            self.cluster.apply(&object).await?;
+        }
+        let leader = self.leader().await?;
+        let found = wait_for(SOON, async || {
+            let why = tokio::process::Command::new(self.cluster.tidegate())
+                .args(["why", "variant", "shop/asleep", "--autoscaler", &self.both[leader].url])
+                .output();
+            let why = String::from_utf8(why.await.ok()?.stdout).ok()?;
+            let line = why
+                .lines()
+                .find(|line| line.contains("is asked at 1 Pod of Service asleep-epp"))?;
+            Some(line.trim().to_owned())
+        });
+        let found = found.await.context("the picker is not found")?;
+        let asleep = "wva_desired_replicas{variant_name=\"asleep\"";
+        wait_for(SOON, async || {
+            (value(&self.both[leader].metrics().await.ok()?, asleep) == Some(0.0)).then_some(())
+        })
+        .await
+        .context("it is not decided to sleep on")?;
+        picker.hold("asleep", 1);
+        let held = Instant::now();
+        wait_for(SOON, async || {
+            (value(&self.both[leader].metrics().await.ok()?, asleep) == Some(1.0)).then_some(())
+        })
+        .await
+        .context("it is not woken")?;
+        let decided = held.elapsed();
+        self.cluster
+            .until("deployment asleep -n shop", "{.spec.replicas}", |replicas| {
+                replicas == "1"
+            })
+            .await?;
+        self.replicas.push(picker);
+        Ok(format!("decided after {} ms; {found}", decided.as_millis()))
     }
 
     /// The leader is killed; the other takes over in time and acts.

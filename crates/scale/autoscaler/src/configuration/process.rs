@@ -68,6 +68,8 @@ pub struct Process {
     pub prometheus: Prometheus,
     /// `PICKERS`, separated by commas.
     pub pickers: Option<Vec<Picker>>,
+    /// `PICKER_DISCOVERY`.
+    pub picker_discovery: Option<bool>,
     /// `EPP_METRIC_READER_BEARER_TOKEN`, `PICKER_TOKEN_PATH`,
     /// `PICKER_TOKEN_IN_THE_CLEAR` and `PICKER_CA_CERT`.
     pub picker_token: PickerToken,
@@ -305,6 +307,7 @@ impl Process {
             },
             prometheus: Prometheus::read(from)?,
             pickers: from.read("PICKERS", pickers)?,
+            picker_discovery: from.switch("PICKER_DISCOVERY")?,
             picker_token: PickerToken {
                 token: from.string("EPP_METRIC_READER_BEARER_TOKEN"),
                 path: from.path("PICKER_TOKEN_PATH"),

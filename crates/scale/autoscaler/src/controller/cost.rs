@@ -159,6 +159,7 @@ fn world(variants: usize) -> World {
         pods_watch: listed.clone(),
         all_pods: true,
         pools: copy((), (0..variants / 2).map(pool)),
+        services: copy((), std::iter::empty()),
         nodes: copy::<Node>((), (0..variants).map(node)),
         deployments_watch: listed.clone(),
         stateful_sets_watch: listed.clone(),
@@ -259,9 +260,11 @@ fn pass(controller: &mut Controller, full: usize, second: u64, parts: &mut BTree
         configs: &mut controller.configs,
         pods_read: &mut controller.pods_read,
         targets_read: &mut controller.targets_read,
+        pickers: controller.replicas.pickers(),
         instance: None,
     };
-    let variants = survey::take(&mut sources, &mut controller.ledger, &mut controller.last_good, now);
+    let survey::Survey { variants, .. } =
+        survey::take(&mut sources, &mut controller.ledger, &mut controller.last_good, now);
     lap("survey");
     let endpoints = model::endpoints(&variants, controller.replicas.tracked());
     let asked: usize = endpoints.values().map(|all| all.len()).sum();

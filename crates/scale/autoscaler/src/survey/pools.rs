@@ -14,6 +14,7 @@ const DEFAULT_PORT: u16 = 8000;
 /// A pool: the labels of its Pods, and their ports if it names any.
 #[derive(Debug)]
 pub(super) struct PoolFacts {
+    pub(super) name: String,
     labels: BTreeMap<String, String>,
     ports: Option<Ports>,
 }
@@ -61,6 +62,7 @@ impl Pools {
                 .entry(format!("{key}={value}"))
                 .or_default()
                 .push(PoolFacts {
+                    name: pool.name_any(),
                     labels: labels.clone(),
                     ports: Ports::of(pool.spec.target_ports.iter().filter_map(|port| sound(port.number))),
                 });
@@ -107,16 +109,23 @@ pub(super) fn metrics_path(pod: &Pod) -> Option<Arc<str>> {
     (sound && path != "/metrics").then(|| path.into())
 }
 
+/// The pool that a Pod with these labels is in.
+pub(super) fn of_labels<'p>(
+    labels: &BTreeMap<String, String>,
+    pools: Option<&'p PoolsByLabel>,
+) -> Option<&'p PoolFacts> {
+    let in_pool = |pool: &&PoolFacts| {
+        let mut selected = pool.labels.iter();
+        selected.all(|(key, value)| labels.get(key) == Some(value))
+    };
+    let pools = pools?;
+    let mut labels = labels.iter();
+    labels.find_map(|(key, value)| pools.get(&format!("{key}={value}"))?.iter().find(in_pool))
+}
+
 /// The ports of the pool the Pod is in, else the first it declares, else the usual.
 pub(super) fn ports(pod: &Pod, pools: Option<&PoolsByLabel>) -> Ports {
-    let in_pool = |pool: &&PoolFacts| {
-        pool.labels
-            .iter()
-            .all(|(key, value)| pod.labels().get(key) == Some(value))
-    };
-    let mut labels = pod.labels().iter();
-    let of_pool = pools
-        .and_then(|pools| labels.find_map(|(key, value)| pools.get(&format!("{key}={value}"))?.iter().find(in_pool)));
+    let of_pool = of_labels(pod.labels(), pools);
     if let Some(ports) = of_pool.and_then(|pool| pool.ports.clone()) {
         return ports;
     }

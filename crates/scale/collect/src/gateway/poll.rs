@@ -17,8 +17,8 @@ const BREATH: Duration = Duration::from_millis(25);
 const DEADLINE: Duration = Duration::from_secs(1);
 const MAX_BODY: usize = 8 << 20;
 
-/// Asks the gateway with the number `i` at `url`, until `stop`.
-pub(super) async fn poll(reader: GatewayReader, i: usize, url: String, urgent: Arc<Notify>, stop: CancellationToken) {
+/// Asks the gateway `id` at `url`, until `stop`.
+pub(super) async fn poll(reader: GatewayReader, id: u64, url: String, urgent: Arc<Notify>, stop: CancellationToken) {
     let getter = Getter::new(Transport::Network, DEADLINE, MAX_BODY);
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -59,11 +59,11 @@ pub(super) async fn poll(reader: GatewayReader, i: usize, url: String, urgent: A
                 moments = signals.moments;
                 let held_back = Duration::from_millis(signals.waited_ms).min(reader.clock.now().since(asked_at));
                 let woken = at_a_moment.then_some(&*urgent);
-                reader.heard(i, Ok((signals, bytes)), (asked_at, asked_at + held_back), woken);
+                reader.heard(id, Ok((signals, bytes)), (asked_at, asked_at + held_back), woken);
             }
             Err(why) => {
                 moments = None;
-                reader.heard(i, Err(why), (asked_at, asked_at), None);
+                reader.heard(id, Err(why), (asked_at, asked_at), None);
             }
         }
     }

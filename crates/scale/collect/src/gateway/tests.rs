@@ -27,7 +27,7 @@ fn signals(started: u64, pools: &[(&str, PoolSignals)]) -> GatewaySignals {
 }
 
 fn instance(name: &str, seen: &[(u64, GatewaySignals)]) -> Instance {
-    let mut instance = Instance::new(name.to_owned(), None);
+    let mut instance = Instance::new(0, name.to_owned(), None);
     for (second, signals) in seen {
         instance.take_in(signals.clone(), Instant::from_secs(*second));
     }

@@ -40,6 +40,7 @@ impl Served {
 
 struct Scene {
     served: Served,
+    source: PickerSource,
     reader: GatewayReader,
     urgent: Arc<Notify>,
     clock: Clock,
@@ -52,12 +53,14 @@ impl Scene {
             all: vec!["shop=http://epp:9090".parse().unwrap()],
             token,
             transport: served.transport(),
+            find: true,
         };
         let (clock, urgent, stop) = (Clock::start(), Arc::default(), CancellationToken::new());
-        let reader = GatewayReader::of_pickers(pickers, clock, &urgent, &stop).unwrap();
+        let source = PickerSource::start(pickers, clock, &urgent, &stop).unwrap();
         Self {
             served,
-            reader,
+            reader: source.reader().clone(),
+            source,
             urgent,
             clock,
         }
@@ -88,9 +91,10 @@ fn refused(all: &[&str], token: PickerToken) -> String {
                 all,
                 token,
                 transport: Transport::Network,
+                find: false,
             };
             let stop = CancellationToken::new();
-            GatewayReader::of_pickers(pickers, Clock::start(), &Arc::default(), &stop).unwrap_err()
+            PickerSource::start(pickers, Clock::start(), &Arc::default(), &stop).unwrap_err()
         }
     };
     error.to_string()
@@ -222,6 +226,83 @@ async fn a_gateway_beside_pickers_counts_too() {
     assert_eq!(both.source("office", "m"), Some(Source::Gateway), "it tells of all");
 }
 
+fn found(pickers: &[(&str, &str)]) -> BTreeSet<Picker> {
+    let at = |(namespace, address): &(&str, &str)| Picker::at(namespace, address.parse().unwrap());
+    pickers.iter().map(at).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_picker_that_was_found_counts_until_it_is_gone() {
+    let served = Served::default();
+    served.holds(2, 0);
+    let mut scene = Scene::new(served, PickerToken::default());
+    let office = |scene: &Scene| scene.demand("office").0.last().map(|seen| seen.value.queued);
+    scene.source.follow(&found(&[("office", "10.0.0.1:9090")]));
+    seconds(2).await;
+    assert_eq!(office(&scene), Some(2));
+    // It has a second Pod, then the first is gone.
+    let both = found(&[("office", "10.0.0.1:9090"), ("office", "[fd00::2]:9090")]);
+    scene.source.follow(&both);
+    seconds(2).await;
+    assert_eq!(office(&scene), Some(4));
+    scene.source.follow(&found(&[("office", "[fd00::2]:9090")]));
+    assert_eq!(office(&scene), Some(2), "at once");
+    let asked = scene.served.asked.lock().clone();
+    seconds(2).await;
+    let since = scene.served.asked.lock()[asked.len()..].to_vec();
+    assert!(!since.contains(&"http://10.0.0.1:9090/metrics".to_owned()), "{since:?}");
+    assert!(since.contains(&"http://[fd00::2]:9090/metrics".to_owned()), "{since:?}");
+    scene.source.follow(&BTreeSet::new());
+    assert_eq!((office(&scene), scene.source("office", "m")), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_picker_is_named_none_is_found_or_its_requests_count_twice() {
+    let served = Served::default();
+    served.holds(2, 0);
+    let mut scene = Scene::new(served, PickerToken::default());
+    scene.source.follow(&found(&[("shop", "10.0.0.1:9090")]));
+    seconds(2).await;
+    assert_eq!(scene.demand("shop").0.last().map(|seen| seen.value.queued), Some(2));
+    assert!(scene.source.names_those_of("shop") && !scene.source.names_those_of("office"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_found_and_does_not_tell_is_not_missed_and_gets_no_token_in_the_clear() {
+    let served = Served {
+        asks_for: Some("Bearer s3cret"),
+        ..Served::default()
+    };
+    served.holds(2, 0);
+    let pickers = |in_the_clear| Pickers {
+        token: PickerToken {
+            token: Some("s3cret".to_owned()),
+            in_the_clear,
+            ..PickerToken::default()
+        },
+        transport: served.transport(),
+        find: true,
+        ..Pickers::default()
+    };
+    let (clock, stop) = (Clock::start(), CancellationToken::new());
+    for (in_the_clear, held) in [(false, None), (true, Some(2))] {
+        let mut source = PickerSource::start(pickers(in_the_clear), clock, &Arc::default(), &stop).unwrap();
+        source.follow(&found(&[("office", "10.0.0.1:9090")]));
+        seconds(2).await;
+        let reading = source.reader().reading();
+        let (demand, silent) = reading.demand("office", "m", clock.now());
+        assert_eq!(demand.last().map(|seen| seen.value.queued), held);
+        assert!(silent.is_empty(), "{silent:?}");
+        assert_eq!(reading.source("office", "m").is_some(), held.is_some());
+        if let Signal::Missing { why, .. } = demand {
+            assert!(
+                why.contains("401") && why.contains("--picker-token-in-the-clear"),
+                "{why}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_used_is_named_with_the_remedy() {
     let secret = || PickerToken {
@@ -266,9 +347,10 @@ async fn what_cannot_be_used_is_named_with_the_remedy() {
             all: vec![good.parse().unwrap()],
             token: secret(),
             transport: Served::default().transport(),
+            find: false,
         };
         let stop = CancellationToken::new();
-        let reader = GatewayReader::of_pickers(pickers, Clock::start(), &Arc::default(), &stop);
-        assert!(reader.is_ok(), "{good}: {reader:?}");
+        let source = PickerSource::start(pickers, Clock::start(), &Arc::default(), &stop);
+        assert!(source.is_ok(), "{good}: {source:?}");
     }
 }
