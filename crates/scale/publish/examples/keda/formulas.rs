@@ -126,7 +126,7 @@ fn wild() -> BoxedStrategy<String> {
             3 => (inner.clone(), operator(), inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
             2 => (one_of(&["-", "+", "!", "not "]), inner.clone()).prop_map(|(op, a)| format!("{op}{a}")),
             2 => (inner.clone(), one_of(&["<", ">"]), two.clone()).prop_map(|(c, op, (a, b))| format!("{c} {op} {a} ? {b} : 1")),
-            1 => inner.clone().prop_map(|a| format!("({a})")),
+            1 => inner.prop_map(|a| format!("({a})")),
             1 => two.clone().prop_map(|(a, b)| format!("count([{a}, {b}], # > {a})")),
             1 => two.prop_map(|(a, b)| format!("[{a}, {b}][-1]")),
         ]
