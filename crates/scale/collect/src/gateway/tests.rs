@@ -1,7 +1,9 @@
 use super::*;
 use crate::{Found, MetricsSource, TrackedModel, by_model};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use wire::signals::EndpointSignals;
+use std::time::Duration;
+use units::Signal;
+use wire::signals::{EndpointSignals, PoolSignals};
 
 fn pool(arrived: u64, queued: u64) -> PoolSignals {
     PoolSignals {
