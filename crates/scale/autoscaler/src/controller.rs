@@ -237,6 +237,7 @@ impl Controller {
         self.handle.publish(Pass {
             took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             gpus,
+            picker_pools: pickers.pools(),
             ..pass
         });
         took

@@ -3,6 +3,7 @@
 use crate::configuration::ConfigMapRecord;
 use crate::handle::Scaling;
 use crate::inventory::InventoryRecord;
+use crate::survey::pickers::PickerPools;
 use crate::views::VariantView;
 use api::names::{CURRENT_REPLICAS_METRIC, DESIRED_RATIO_METRIC, DESIRED_REPLICAS_METRIC, SCALING_TOTAL_METRIC};
 use collect::SourceHealth;
@@ -21,6 +22,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) scalings: &'a BTreeMap<Scaling, u64>,
     pub(crate) sources: &'a BTreeMap<String, SourceHealth>,
     pub(crate) gpus: &'a InventoryRecord,
+    pub(crate) picker_pools: PickerPools,
     pub(crate) passes: u64,
     pub(crate) pass_micros: u64,
     pub(crate) write_failures: u64,
@@ -102,6 +104,18 @@ pub(crate) fn page(facts: &Facts<'_>) -> String {
         ];
         labels.extend(instance_label(view.controller_instance.as_deref()));
         page.sample("tidegate_variant_reason", &labels, 1.0);
+    }
+
+    page.family(
+        "tidegate_picker_pools",
+        Kind::Gauge,
+        "InferencePools with an endpoint picker to be found: those where it is asked, those where it cannot be.",
+    );
+    for (state, count) in [
+        ("asked", facts.picker_pools.asked),
+        ("unseen", facts.picker_pools.unseen),
+    ] {
+        page.sample("tidegate_picker_pools", &[("state", state)], count as f64);
     }
 
     page.family(
@@ -248,6 +262,7 @@ pub(crate) mod tests {
             )]
             .into(),
             gpus: &gpus,
+            picker_pools: PickerPools { asked: 2, unseen: 1 },
             passes: 1,
             pass_micros: 0,
             write_failures: 0,
@@ -284,6 +299,8 @@ pub(crate) mod tests {
         }
         let free = [("accelerator", "L4"), ("state", "free")];
         assert_eq!(read.select("tidegate_gpus", &free).next().unwrap().value, 3.0);
+        let unseen = [("state", "unseen")];
+        assert_eq!(read.select("tidegate_picker_pools", &unseen).next().unwrap().value, 1.0);
     }
 
     #[test]
@@ -302,6 +319,7 @@ pub(crate) mod tests {
             scalings: &[(scaling, 3)].into(),
             sources: &BTreeMap::new(),
             gpus: &InventoryRecord::default(),
+            picker_pools: PickerPools::default(),
             passes: 1,
             pass_micros: 0,
             write_failures: 0,

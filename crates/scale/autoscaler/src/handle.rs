@@ -5,6 +5,7 @@ use crate::gauges;
 use crate::inventory::InventoryRecord;
 use crate::published;
 use crate::record::DecisionRecord;
+use crate::survey::pickers::PickerPools;
 use crate::views::VariantView;
 use collect::SourceHealth;
 use parking_lot::Mutex;
@@ -46,6 +47,7 @@ struct State {
     passed: Option<Instant>,
     sources: BTreeMap<String, SourceHealth>,
     gpus: InventoryRecord,
+    picker_pools: PickerPools,
     /// Changes carried out, by what `wva_replica_scaling_total` is labelled with.
     scalings: BTreeMap<Scaling, u64>,
     passes: u64,
@@ -80,6 +82,7 @@ pub(crate) struct Pass {
     pub(crate) scalings: Vec<Scaling>,
     pub(crate) sources: BTreeMap<String, SourceHealth>,
     pub(crate) gpus: InventoryRecord,
+    pub(crate) picker_pools: PickerPools,
     pub(crate) took_micros: u64,
     pub(crate) write_failures: u64,
 }
@@ -98,6 +101,7 @@ impl Handle {
                 published: Vec::new().into(),
                 passed: None,
                 gpus: InventoryRecord::default(),
+                picker_pools: PickerPools::default(),
                 sources: BTreeMap::new(),
                 scalings: BTreeMap::new(),
                 passes: 0,
@@ -203,6 +207,7 @@ impl Handle {
             scalings: &state.scalings,
             sources: &state.sources,
             gpus: &state.gpus,
+            picker_pools: state.picker_pools,
             passes: state.passes,
             pass_micros: state.pass_micros,
             write_failures: state.write_failures,
@@ -236,6 +241,7 @@ impl Handle {
         state.configmaps = pass.configmaps;
         state.sources = pass.sources;
         state.gpus = pass.gpus;
+        state.picker_pools = pass.picker_pools;
         state.passes += 1;
         state.pass_micros += pass.took_micros;
         state.write_failures = pass.write_failures;

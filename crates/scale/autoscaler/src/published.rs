@@ -183,6 +183,7 @@ mod tests {
             records: Vec::new(),
             scalings: Vec::new(),
             gpus: crate::inventory::InventoryRecord::default(),
+            picker_pools: crate::survey::pickers::PickerPools::default(),
             sources: std::collections::BTreeMap::new(),
             took_micros: 0,
             write_failures: 0,

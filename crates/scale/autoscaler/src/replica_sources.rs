@@ -1,11 +1,9 @@
 //! Where signals come from: the sources that are configured, as one, and what
 //! they said for the present pass.
 
-use crate::survey::Variant;
+use crate::survey::{Variant, pickers};
 use collect::Pickers;
-use collect::{
-    Availability, Clock, Composite, Found, GatewayReader, GatewayReading, GatewaySource, Picker, PickerSource,
-};
+use collect::{Availability, Clock, Composite, Found, GatewayReader, GatewayReading, GatewaySource, PickerSource};
 use collect::{MetricsSource, ModelSignals, PrometheusConfig, Registry, ReplicaSignals, ScrapeConfig, Settings};
 use collect::{SourceError, SourceHealth, TrackedModel, TrackedModels};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +18,8 @@ pub(crate) struct ReplicaSources {
     all: Composite,
     gateway: GatewayReader,
     pickers: PickerSource,
+    /// Pools whose picker cannot be asked, and why: told once.
+    unseen: BTreeSet<(String, String)>,
     tracked: TrackedModels,
     heard: BTreeMap<TrackedModel, Heard>,
 }
@@ -124,6 +124,7 @@ impl ReplicaSources {
             all: wanted.registry.start(&names, &settings)?,
             gateway: settings.gateway,
             pickers,
+            unseen: BTreeSet::new(),
             tracked: TrackedModels::new(),
             heard: BTreeMap::new(),
         })
@@ -136,8 +137,15 @@ impl ReplicaSources {
     }
 
     /// Asks the endpoint pickers that were found, and no others any more.
-    pub(crate) fn follow(&mut self, pickers: &BTreeSet<Picker>) {
-        self.pickers.follow(pickers);
+    pub(crate) fn follow(&mut self, found: &pickers::Found) {
+        self.pickers.follow(&found.pickers);
+        let unseen = found.unseen();
+        let unseen = unseen.map(|(namespace, why)| (namespace.to_owned(), why.to_owned()));
+        let unseen: BTreeSet<(String, String)> = unseen.collect();
+        for (namespace, why) in unseen.difference(&self.unseen) {
+            tracing::warn!(namespace, "{why}");
+        }
+        self.unseen = unseen;
     }
 
     /// The endpoint pickers that somebody has named.

@@ -13,7 +13,7 @@ use api::names::{
     ACCELERATOR_LABEL, CONFIG_ENABLED_LABEL, CONTROLLER_INSTANCE_LABEL, EXCLUDE_ANNOTATION, SLOTS_ANNOTATION,
 };
 use capacity::ReplicaState;
-use collect::{Picker, PickerSource};
+use collect::PickerSource;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
@@ -28,7 +28,7 @@ use targets::TargetsRead;
 use units::Instant;
 
 mod claims;
-mod pickers;
+pub(crate) mod pickers;
 pub(crate) mod pods;
 mod pools;
 mod progress;
@@ -134,7 +134,7 @@ pub(crate) struct Survey {
     /// By namespace and name.
     pub(crate) variants: Vec<Variant>,
     /// The endpoint pickers of InferencePools.
-    pub(crate) pickers: BTreeSet<Picker>,
+    pub(crate) pickers: pickers::Found,
 }
 
 /// What a survey looks at.
@@ -276,7 +276,7 @@ pub(crate) fn take(from: &mut Sources<'_>, ledger: &mut Ledger, last_good: &mut 
     zero::apply(&mut variants);
     Survey {
         variants,
-        pickers: found.pickers,
+        pickers: found,
     }
 }
 

@@ -254,10 +254,21 @@ impl Story {
         self.cluster.apply(&variant("Deployment", "asleep", 0)).await?;
         let picker = self.cluster.replica("asleep-epp", "asleep-epp-a").await?;
         picker.hold("asleep", 0);
-        for object in pool_with_picker("asleep", picker.port) {
-            self.cluster.apply(&object).await?;
-        }
+        let [pool, service] = pool_with_picker("asleep", picker.port);
+        self.cluster.apply(&pool).await?;
         let leader = self.leader().await?;
+        let path = "{.status.conditions[?(@.type==\"MetricsAvailable\")].message}";
+        self.cluster
+            .until("variantautoscaling asleep -n shop", path, |message| {
+                message.contains("asleep-epp holds cannot be seen: there is no such Service")
+            })
+            .await?;
+        let unseen = value(
+            &self.both[leader].metrics().await?,
+            "tidegate_picker_pools{state=\"unseen\"}",
+        );
+        ensure!(unseen == Some(1.0), "unseen are {unseen:?}");
+        self.cluster.apply(&service).await?;
         let found = wait_for(SOON, async || {
             let why = tokio::process::Command::new(self.cluster.tidegate())
                 .args(["why", "variant", "shop/asleep", "--autoscaler", &self.both[leader].url])

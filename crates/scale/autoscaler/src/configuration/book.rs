@@ -90,6 +90,8 @@ pub struct ModelConfig {
     pub from: Arc<[String]>,
     /// ConfigMaps that hold for it and cannot be used, and why.
     pub problems: Vec<String>,
+    /// Where requests for it may wait that nobody can see, and what to do.
+    pub unseen: Vec<String>,
 }
 
 /// One ConfigMap, for people and gauges.
@@ -229,6 +231,7 @@ impl Book {
             slo: None,
             from: Vec::new().into(),
             problems: Vec::new(),
+            unseen: Vec::new(),
         };
         let mut from = Vec::new();
         for kind in Kind::ALL {

@@ -62,7 +62,8 @@ pub(super) fn findings(
             conditions.extend(status::undecided(reasons::INVALID_CONFIGURATION, invalid));
         }
         (None, Some(invalid), Some(decided), _) => {
-            conditions.push(with_new(metrics(decided, trouble, old), new));
+            let metrics = with_new(metrics(decided, trouble, old), new);
+            conditions.push(with_unseen(metrics, variant));
             conditions.push(Finding::new(
                 reasons::OPTIMIZATION_READY,
                 false,
@@ -71,7 +72,8 @@ pub(super) fn findings(
             ));
         }
         (None, None, Some(decided), _) => {
-            conditions.push(with_new(metrics(decided, trouble, old), new));
+            let metrics = with_new(metrics(decided, trouble, old), new);
+            conditions.push(with_unseen(metrics, variant));
             conditions.push(optimization(decided, outcome));
         }
         (None, None, None, Err(NoTarget::NotFound(why))) => {
@@ -106,6 +108,15 @@ fn invalid(variant: &Variant, decided: bool) -> Option<String> {
         .flat_map(|config| &config.problems);
     let all: Vec<&str> = variant.invalid.iter().chain(of_maps).map(String::as_str).collect();
     (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// Tells of requests that may wait where nobody can see them.
+fn with_unseen(mut finding: Finding, variant: &Variant) -> Finding {
+    for why in variant.config.iter().flat_map(|config| &config.unseen) {
+        finding.message.push_str("; ");
+        finding.message.push_str(why);
+    }
+    finding
 }
 
 /// Tells of Pods that are ready and count as coming, as nobody has told of them.

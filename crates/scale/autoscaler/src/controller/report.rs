@@ -9,6 +9,7 @@ use crate::record::{DecisionRecord, ExplanationRecord, Inputs};
 use crate::replica_sources::Heard;
 use crate::status::{self, Findings};
 use crate::subject::Subject;
+use crate::survey::pickers::PickerPools;
 use crate::survey::{self, Variant};
 use crate::views::{self, ModelRecord, VariantView};
 use api::{VariantAutoscalingStatus, reasons};
@@ -122,6 +123,7 @@ impl Controller {
             scalings,
             sources,
             gpus: InventoryRecord::default(),
+            picker_pools: PickerPools::default(),
             took_micros: 0,
             write_failures: self.writer.failures(),
         }

@@ -26,17 +26,18 @@ const METRIC: &str = "metric";
 pub(super) enum Told {
     /// Who is asked.
     Asked(String),
-    /// Why nobody is, and what to do.
-    Problem(String),
+    /// Why nobody can be, and what to do.
+    Unseen(String),
 }
 
 impl Told {
     /// What configuration says of a model, with this.
     pub(super) fn add_to(&self, config: Arc<ModelConfig>) -> Arc<ModelConfig> {
         let mut config = Arc::unwrap_or_clone(config);
-        match self {
-            Self::Asked(says) => config.from = config.from.iter().cloned().chain([says.clone()]).collect(),
-            Self::Problem(says) => config.problems.push(says.clone()),
+        let (Self::Asked(says) | Self::Unseen(says)) = self;
+        config.from = config.from.iter().cloned().chain([says.clone()]).collect();
+        if matches!(self, Self::Unseen(_)) {
+            config.unseen.push(says.clone());
         }
         Arc::new(config)
     }
@@ -44,13 +45,41 @@ impl Told {
 
 /// The pickers of all pools.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) pickers: BTreeSet<Picker>,
+pub(crate) struct Found {
+    pub(crate) pickers: BTreeSet<Picker>,
     /// By namespace and pool.
     told: BTreeMap<String, BTreeMap<String, Told>>,
 }
 
+/// How many InferencePools have a picker to be found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PickerPools {
+    pub(crate) asked: usize,
+    pub(crate) unseen: usize,
+}
+
 impl Found {
+    /// Pools whose picker cannot be asked: namespace, and a sentence.
+    pub(crate) fn unseen(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.told.iter();
+        let all = all.flat_map(|(namespace, of)| of.values().map(move |told| (namespace.as_str(), told)));
+        all.filter_map(|(namespace, told)| match told {
+            Told::Unseen(says) => Some((namespace, says.as_str())),
+            Told::Asked(_) => None,
+        })
+    }
+
+    pub(crate) fn pools(&self) -> PickerPools {
+        let (all, unseen) = (
+            self.told.values().map(BTreeMap::len).sum::<usize>(),
+            self.unseen().count(),
+        );
+        PickerPools {
+            asked: all - unseen,
+            unseen,
+        }
+    }
+
     /// What became of the picker of one pool, if it has one.
     pub(super) fn of(&self, namespace: &str, pool: &str) -> Option<&Told> {
         self.told.get(namespace)?.get(pool)
@@ -90,7 +119,7 @@ pub(super) fn find(
                 found.pickers.extend(pickers);
                 Told::Asked(format!("InferencePool {name}: its endpoint picker {says}"))
             }
-            Err(why) => Told::Problem(format!(
+            Err(why) => Told::Unseen(format!(
                 "InferencePool {name}: what its endpoint picker {} holds cannot be seen: {why}; say where its metrics \
                  are by --picker {namespace}=URL, or look for none by --picker-discovery=false",
                 reference.name
@@ -202,6 +231,11 @@ mod tests {
         let pods = staying(pods);
         let found = find(&[pool(picker)], by_name, &mut PodIndex::of(&pods), |_| named);
         let told = found.of("shop", "llama").cloned();
+        let of_told = PickerPools {
+            asked: usize::from(matches!(told, Some(Told::Asked(_)))),
+            unseen: usize::from(matches!(told, Some(Told::Unseen(_)))),
+        };
+        assert_eq!(found.pools(), of_told);
         (found.pickers.iter().map(ToString::to_string).collect(), told)
     }
 
@@ -277,7 +311,7 @@ mod tests {
             ),
         ] {
             let (pickers, told) = found(&picker, &service, pods(), false);
-            let Some(Told::Problem(says)) = told else {
+            let Some(Told::Unseen(says)) = told else {
                 panic!("{told:?}")
             };
             assert!(says.contains(why) && says.contains("--picker shop=URL"), "{says}");
