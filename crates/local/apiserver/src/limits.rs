@@ -17,6 +17,9 @@ pub const BODY_TIME: Duration = Duration::from_secs(30);
 /// Bytes of a body that nobody needs which are read all the same, so that the
 /// connection can be used again (Go's server reads as many).
 pub const UNASKED: usize = 256 * 1024;
+/// Bytes of a body that is too large which are read before the connection is
+/// closed, so that the client, which still writes, comes to read why.
+pub const THROWN_AWAY: usize = 32 * 1024 * 1024;
 /// Time for them.
 pub const UNASKED_TIME: Duration = Duration::from_secs(1);
 /// Time until a whole head has come, from the connection's start or the last answer

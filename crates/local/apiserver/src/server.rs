@@ -249,8 +249,22 @@ async fn drained(incoming: &mut Incoming) -> bool {
     if incoming.size_hint().lower() > limits::UNASKED as u64 {
         return false;
     }
-    let rest = Limited::new(incoming, limits::UNASKED);
-    matches!(timeout(limits::UNASKED_TIME, rest.collect()).await, Ok(Ok(_)))
+    throw_away(incoming, limits::UNASKED).await
+}
+
+/// Reads up to so many bytes of a body and keeps none. Whether it has ended.
+async fn throw_away(incoming: &mut Incoming, most: usize) -> bool {
+    let reading = async {
+        let mut read = 0;
+        while let Some(frame) = incoming.frame().await {
+            read += frame.ok()?.data_ref().map_or(0, Bytes::len);
+            if read > most {
+                return None;
+            }
+        }
+        Some(())
+    };
+    matches!(timeout(limits::UNASKED_TIME, reading).await, Ok(Some(())))
 }
 
 /// Without authentication, a web page in the user's browser must not get in: not
@@ -419,10 +433,15 @@ async fn serve_resource(
 }
 
 async fn body(incoming: &mut Incoming) -> Outcome<Bytes> {
-    let limited = Limited::new(incoming, limits::BODY);
+    let limited = Limited::new(&mut *incoming, limits::BODY);
     match timeout(limits::BODY_TIME, limited.collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::too_large(limits::BODY)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            // The client still writes, and would lose the answer with the rest
+            // if the connection were closed on it.
+            throw_away(incoming, limits::THROWN_AWAY).await;
+            Err(Failure::too_large(limits::BODY))
+        }
         Ok(Err(error)) => Err(Failure::bad_request(format!("the body broke off: {error}"))),
         Err(_) => Err(Failure::new(408, "Timeout", "the body took too long to arrive")),
     }

@@ -224,6 +224,27 @@ async fn bodies_and_heads_are_bounded() {
     assert_eq!(wire(&running, "GET", "/version", &header, b"").await.code, 431);
 }
 
+#[tokio::test]
+async fn who_sends_too_much_comes_to_read_that_it_is() {
+    let running = start().await;
+    let big = vec![b' '; 4 * apiserver::limits::BODY];
+    for round in 0..20 {
+        let mut stream = tokio::net::TcpStream::connect(running.address).await.unwrap();
+        let head = format!(
+            "POST {MAPS} HTTP/1.1\r\nHost: 127.0.0.1\r\n{JSON}Content-Length: {}\r\n\r\n",
+            big.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+            .write_all(&big)
+            .await
+            .unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 413", "round {round}");
+    }
+}
+
 /// Two requests on one connection, the first refused by its path before its body is on its way.
 #[tokio::test]
 async fn a_refused_body_does_not_cost_the_next_request() {
