@@ -20,6 +20,9 @@ pub(super) const SHORTEST: Duration = Duration::from_millis(500);
 /// How long after an expected scrape to ask: Prometheus needs a moment to take
 /// the page in.
 pub(super) const SETTLE: Duration = Duration::from_millis(300);
+/// After the first answer in vain: a scrape took longer than usual, or came a
+/// little later. Waiting as long as otherwise would show in every reaction to it.
+const ONCE_MORE: Duration = Duration::from_millis(200);
 /// Between two questions while the scrape interval is not known.
 const UNTIL_KNOWN: Duration = Duration::from_secs(2);
 /// Pause after a question that told nothing new; doubles from the second on.
@@ -158,7 +161,8 @@ impl Tracked {
             return latest.min(now + UNTIL_KNOWN);
         };
         let expected = newest + interval + SETTLE;
-        expected.max(now + SHORTEST).min(latest)
+        let soonest = if self.in_vain == 1 { ONCE_MORE } else { SHORTEST };
+        expected.max(now + soonest).min(latest)
     }
 
     fn read(
@@ -299,6 +303,8 @@ mod tests {
         assert_eq!(next(&tracked), now + Duration::from_secs(2) + SETTLE);
         tracked.newest = Some(now - Duration::from_secs(30));
         assert_eq!(next(&tracked), now + SHORTEST, "overdue");
+        tracked.in_vain = 1;
+        assert_eq!(next(&tracked), now + ONCE_MORE, "asked a moment too soon");
         tracked.in_vain = 3;
         assert_eq!(next(&tracked), now + IN_VAIN * 4, "nothing new came");
         tracked.in_vain = 0;

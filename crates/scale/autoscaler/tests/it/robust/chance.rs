@@ -34,19 +34,24 @@ impl Chance {
     }
 }
 
-/// The seed to repeat.
+/// The seeds to repeat, with commas between them.
 const VARIABLE: &str = "TIDEGATE_TEST_SEED";
 
 /// The seeds of a scenario: so many that are always the same and one that never
-/// is; or the one that is to be repeated. Each is printed before it is tried.
+/// is; or those that are to be repeated. Each is printed before it is tried.
 pub(crate) fn seeds(scenario: &'static str, fixed: u64) -> impl Iterator<Item = u64> {
-    let repeated = std::env::var(VARIABLE).ok().map(|seed| seed.parse().unwrap());
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seeds: Vec<u64> = match repeated {
-        Some(seed) => vec![seed],
-        None => (1..=fixed).chain([u64::from(since.subsec_nanos())]).collect(),
+    let seeds: Vec<u64> = match std::env::var(VARIABLE) {
+        Ok(named) => named.split(',').map(read).collect(),
+        Err(_) => (1..=fixed).chain([u64::from(since.subsec_nanos())]).collect(),
     };
     seeds.into_iter().inspect(move |seed| tell(scenario, *seed))
+}
+
+fn read(seed: &str) -> u64 {
+    seed.trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("{VARIABLE}: `{seed}` is no seed; seeds are numbers with commas between them"))
 }
 
 #[expect(clippy::print_stderr, reason = "whoever reads of a failure needs the seed")]
