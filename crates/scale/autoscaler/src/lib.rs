@@ -214,6 +214,7 @@ pub async fn start(client: kube::Client, mut config: Config, stop: CancellationT
     }
     if let Some(prometheus) = &config.prometheus {
         config.policy.max_age_recorded = prometheus.fresh;
+        config.policy.mean_over_recorded = prometheus.window;
     }
     let clock = config.clock.unwrap_or_else(Clock::start);
     let changed = Arc::new(Notify::new());

@@ -54,8 +54,7 @@ pub struct Policy {
     /// A load above its trigger but not beyond what saturates must last this
     /// long, for chance alone crosses any trigger now and then.
     pub up_after: Duration,
-    /// A broken SLO must last this long while nothing is on its way: latencies
-    /// are told as means over a while, and the last replica must be in them.
+    /// A broken SLO must last this long while nothing is on its way.
     pub slo_after: Duration,
     /// How long a request may wait: scale up when one has waited so long and
     /// nothing is on its way. An excess that this much waiting absorbs is no
@@ -73,6 +72,11 @@ pub struct Policy {
     /// The same of a signal that a Prometheus recorded, which does so once per
     /// scrape interval.
     pub max_age_recorded: Duration,
+    /// Latencies are told as means over this long.
+    pub mean_over: Duration,
+    /// The same of those that are made of what a Prometheus recorded, which
+    /// takes several scrapes.
+    pub mean_over_recorded: Duration,
     /// A replica that is not ready after this long no longer counts as coming;
     /// nor one that takes twice as long as its variant's are known to take, if
     /// that is longer.
@@ -112,6 +116,8 @@ impl Default for Policy {
             assumed_startup: Duration::from_secs(10),
             max_age: Duration::from_secs(5),
             max_age_recorded: Duration::from_secs(30),
+            mean_over: Duration::from_secs(10),
+            mean_over_recorded: Duration::from_secs(60),
             // A large model is loaded for minutes.
             pending_timeout: Duration::from_secs(600),
             creation_timeout: Duration::from_secs(120),
@@ -148,6 +154,15 @@ impl Policy {
         match source {
             Source::Gateway | Source::Picker | Source::Replica => self.max_age,
             Source::Prometheus => self.max_age_recorded,
+        }
+    }
+
+    /// How long a while the latencies are a mean over that this source tells.
+    #[must_use]
+    pub const fn mean_over_of(&self, source: Source) -> Duration {
+        match source {
+            Source::Gateway | Source::Picker | Source::Replica => self.mean_over,
+            Source::Prometheus => self.mean_over_recorded,
         }
     }
 

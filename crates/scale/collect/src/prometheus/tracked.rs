@@ -23,8 +23,9 @@ pub(super) const SETTLE: Duration = Duration::from_millis(300);
 /// After the first answer in vain: a scrape took longer than usual, or came a
 /// little later. Waiting as long as otherwise would show in every reaction to it.
 const ONCE_MORE: Duration = Duration::from_millis(200);
-/// Between two questions while the scrape interval is not known.
-const UNTIL_KNOWN: Duration = Duration::from_secs(2);
+/// Before the next question while the scrape interval is not known; twice as
+/// long after one in vain.
+const UNTIL_KNOWN: Duration = Duration::from_secs(1);
 /// Pause after a question that told nothing new; doubles from the second on.
 const IN_VAIN: Duration = Duration::from_secs(1);
 /// First pause after a failure; doubles up to the fetch interval.
@@ -158,7 +159,7 @@ impl Tracked {
             return (now + pause).min(latest);
         }
         let (Some(newest), Some(interval)) = (self.newest, self.scrape_interval) else {
-            return latest.min(now + UNTIL_KNOWN);
+            return latest.min(now + UNTIL_KNOWN * (1 + self.in_vain));
         };
         let expected = newest + interval + SETTLE;
         let soonest = if self.in_vain == 1 { ONCE_MORE } else { SHORTEST };
@@ -297,7 +298,7 @@ mod tests {
         let mut tracked = Tracked::new(Instant::ZERO, 1);
         let now = Instant::from_secs(1000);
         let next = |tracked: &Tracked| tracked.next_question(&config, now);
-        assert_eq!(next(&tracked), now + Duration::from_secs(2), "until it is known");
+        assert_eq!(next(&tracked), now + UNTIL_KNOWN, "until it is known");
         tracked.newest = Some(now - Duration::from_secs(3));
         tracked.scrape_interval = Some(Duration::from_secs(5));
         assert_eq!(next(&tracked), now + Duration::from_secs(2) + SETTLE);

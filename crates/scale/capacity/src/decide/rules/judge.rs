@@ -6,7 +6,8 @@
 
 use super::model::Answer;
 use super::promise::{Kind, Promise};
-use crate::heard::heard;
+use super::tried::{Next, Seen};
+use crate::heard::{heard, known};
 use crate::load::{Load, Stand, spread};
 use crate::words::short_name;
 use crate::{Memory, ModelView, Policy};
@@ -261,6 +262,18 @@ fn look(judged: &mut Judged, load: &Load<'_>, policy: &Policy, now: Instant) {
     }
 }
 
+/// The moment from which on a latency is a mean of what was: the earliest that
+/// any replica or gateway tells of.
+fn told_since(promise: &Promise, stand: &Stand<'_>, policy: &Policy, now: Instant) -> Instant {
+    let of = promise.kind.told();
+    let told = stand
+        .ready_replicas
+        .iter()
+        .filter_map(|replica| known(of(replica), policy, now));
+    let since = told.map(|seen| seen.at - policy.mean_over_of(seen.source));
+    since.fold(now - policy.mean_over, Instant::min)
+}
+
 /// How much longer than the mean the promised percentile is, by the models.
 fn stretch(answers: &[Result<Answer, String>], load: &Load<'_>, kind: Kind) -> Option<f64> {
     let fit = answers.iter().zip(&load.stands);
@@ -288,7 +301,7 @@ fn measure(
             let key = (stand.variant.name.clone(), promise.kind);
             let tried = memory.tried.entry(key).or_default();
             if let (Some(each), Some(ms)) = (stand.busy_each(policy, now), own[at]) {
-                tried.note(stand.ready_replicas.len(), each, ms, now);
+                tried.note(stand.ready_replicas.len(), Seen { each, ms, waits }, now);
             }
             if !promise.broken() || tried.hopeless(promise.target_ms, own[at]).is_some() {
                 continue;
@@ -296,8 +309,9 @@ fn measure(
             let by_model = answer.as_ref().ok().and_then(|answer| answer.alone(promise.kind));
             if let Some(alone_ms) = by_model {
                 tried.give_up(promise.target_ms, alone_ms);
-            } else if broken && lasts && tried.broken(promise.target_ms, waits).is_none() {
-                judged.one = true;
+            } else if broken && lasts {
+                let since = told_since(promise, stand, policy, now);
+                judged.one |= tried.broken(promise.target_ms, since) == Next::OneMore;
             }
         }
     }
