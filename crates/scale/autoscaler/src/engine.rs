@@ -54,7 +54,7 @@ mod tests {
                 "args": ["--max-num-seqs", "64"]}),
         ] {
             let engine = read(&json!([sidecar, server])).expect("it runs vLLM");
-            assert_eq!((engine.max_num_seqs, engine.unread.len()), (64, 0), "{server}");
+            assert_eq!((engine.max_num_seqs, engine.unread.len()), (Some(64), 0), "{server}");
         }
         for other in [
             json!({"name": "s", "image": "lmsysorg/sglang", "args": ["--max-num-seqs=64"]}),

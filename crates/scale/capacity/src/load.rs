@@ -1,11 +1,14 @@
 //! Takes stock: what each variant has, what is asked of it, what is not known.
 
+mod slots;
+
 use crate::explain::MetricsWord;
 use crate::forecast::Expected;
-use crate::heard::{ahead, ahead_words, credible, heard, known, possible_slots, silence};
+use crate::heard::{ahead, ahead_words, credible, heard, known, silence};
 use crate::lessons::Asked;
 use crate::view::{Demand, GatewayView, ModelView, ReplicaState, ReplicaView, VariantView};
 use crate::{Memory, Policy, words};
+use slots::Slots;
 use std::time::Duration;
 use units::{Instant, Signal};
 
@@ -125,24 +128,12 @@ impl<'a> Load<'a> {
         memory.keep_only(&view.namespace, &view.model, |name| {
             variants.iter().any(|variant| variant.name == name)
         });
-        for variant in &variants {
-            if let Some(slots) = slots_seen(variant) {
-                memory.learn_slots(&variant.name, slots);
-            }
-        }
-        let known: Vec<f64> = variants
-            .iter()
-            .filter_map(|variant| memory.slots_of(&variant.name))
-            .collect();
-        let usual = if known.is_empty() {
-            1.0
-        } else {
-            known.iter().sum::<f64>() / known.len() as f64
-        };
+        let slots = Slots::of(&variants, memory);
+        let slots_known = slots.known();
         let stands: Vec<Stand<'_>> = variants
             .into_iter()
             .map(|variant| {
-                let slots = memory.slots_of(&variant.name).unwrap_or(usual);
+                let slots = slots.each(&variant.name);
                 stand(variant, slots, policy, memory, now)
             })
             .collect();
@@ -177,7 +168,7 @@ impl<'a> Load<'a> {
                 || waiting.is_some_and(|waiting| waiting >= policy.queue_length_threshold)
                 // Where a gateway tells what waits, full slots are only well used.
                 || (demand.is_none()
-                    && !known.is_empty()
+                    && slots_known
                     && at_replica(replica, &fresh).is_some_and(|busy| busy >= slots));
             judged += usize::from(kv.is_some() || waiting.is_some() || full);
             saturated += usize::from(full);
@@ -208,7 +199,7 @@ impl<'a> Load<'a> {
         let expected = memory.forecast.expected(&outlook);
         let arrivals = arriving.map(|rate| {
             // The forecast is in slots; an answer holds one for the service time.
-            let expected = expected.filter(|_| !known.is_empty());
+            let expected = expected.filter(|_| slots_known);
             let per_slot = match (demand, busy) {
                 (Some(_), _) => 1.0 / service,
                 // Without a gateway an answer's time is what the replicas' counts say it is.
@@ -223,7 +214,7 @@ impl<'a> Load<'a> {
             arriving,
             counted: counted.filter(|_| demand.is_none()),
             arrivals,
-            slots_known: !known.is_empty(),
+            slots_known,
             ready_replicas,
             judged,
             saturated,
@@ -307,18 +298,6 @@ impl<'a> Load<'a> {
             requests: self.busy,
         }
     }
-}
-
-/// Slots one replica of `variant` is known to have.
-fn slots_seen(variant: &VariantView) -> Option<f64> {
-    let seen = variant
-        .replicas
-        .iter()
-        .filter_map(|replica| replica.slots.last())
-        .map(|seen| seen.value);
-    seen.chain(variant.slots)
-        .filter(|slots| possible_slots(*slots))
-        .reduce(f64::min)
 }
 
 /// Requests at a replica: what we sent, or what it says if that is more.

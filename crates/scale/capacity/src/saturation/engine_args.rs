@@ -40,8 +40,8 @@ pub struct EngineArgs {
     pub num_gpu_blocks_override: Option<u64>,
     /// Most tokens computed in one iteration, where set.
     pub max_num_batched_tokens: Option<u64>,
-    /// Most requests in one batch.
-    pub max_num_seqs: u64,
+    /// Most requests in one batch, where set.
+    pub max_num_seqs: Option<u64>,
     /// Longest request in tokens, where set.
     pub max_model_len: Option<u64>,
     /// Whether a prompt may be read in pieces.
@@ -63,7 +63,7 @@ impl Default for EngineArgs {
             data_parallel: 1,
             num_gpu_blocks_override: None,
             max_num_batched_tokens: None,
-            max_num_seqs: 256,
+            max_num_seqs: None,
             max_model_len: None,
             chunked_prefill: true,
             v1: true,
@@ -114,6 +114,20 @@ impl EngineArgs {
         }
     }
 
+    /// Most requests in one batch: as set, else what the engine takes by default.
+    #[must_use]
+    pub fn max_batch(&self) -> u64 {
+        const DEFAULT: u64 = 256;
+        self.max_num_seqs.unwrap_or(DEFAULT)
+    }
+
+    /// Most requests that all engines of a replica compute at once, where that is
+    /// set. The default is another one for each version and GPU.
+    #[must_use]
+    pub fn slots(&self) -> Option<f64> {
+        Some(self.max_num_seqs? as f64 * self.data_parallel as f64)
+    }
+
     /// Tokens the KV cache holds, where the blocks are set by hand.
     #[must_use]
     pub fn cache_tokens(&self) -> Option<f64> {
@@ -132,7 +146,7 @@ impl EngineArgs {
         let usable = input.is_finite() && output.is_finite() && input >= 0.0 && output > 0.0 && budget > 0.0;
         usable
             .then(|| {
-                let requests = (budget * output / (input + output)).min(self.max_num_seqs as f64);
+                let requests = (budget * output / (input + output)).min(self.max_batch() as f64);
                 (requests * (input + output / 2.0)).trunc()
             })
             .filter(|tokens| *tokens > 0.0)
@@ -215,7 +229,7 @@ impl EngineArgs {
             "tensor-parallel-size" | "tp" => positive(&mut self.tensor_parallel),
             "pipeline-parallel-size" | "pp" => positive(&mut self.pipeline_parallel),
             "data-parallel-size" | "dp" => positive(&mut self.data_parallel),
-            "max-num-seqs" => positive(&mut self.max_num_seqs),
+            "max-num-seqs" => optional(&mut self.max_num_seqs),
             "num-gpu-blocks-override" => optional(&mut self.num_gpu_blocks_override),
             "max-num-batched-tokens" => optional(&mut self.max_num_batched_tokens),
             "max-model-len" => optional(&mut self.max_model_len),

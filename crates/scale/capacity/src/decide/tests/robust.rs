@@ -3,6 +3,7 @@
 //! In virtual time, with seeds in every message.
 
 use super::*;
+use crate::saturation::engine_args::EngineArgs;
 use crate::view::Slo;
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
@@ -245,6 +246,31 @@ fn an_slo_that_can_be_reached_is_and_stays_so() {
         assert!(last <= least * 2, "seed {seed}: {last} replicas where {least} would do");
         let late = &asked[600..];
         assert!(turns(late) <= 4, "seed {seed}: {} turns of {late:?}", turns(late));
+    }
+}
+
+#[test]
+fn a_template_that_tells_the_batch_is_as_good_as_slots_that_are_said() {
+    let by_template = |view: &mut ModelView, _: &mut TestRng| {
+        view.variants[0].slots = None;
+        view.variants[0].engine = Some(EngineArgs {
+            max_num_seqs: Some(SLOTS as u64),
+            ..EngineArgs::default()
+        });
+    };
+    for seed in 0..SEEDS {
+        let fleet = || {
+            let mut fleet = Fleet::new(seed, 2);
+            fleet.rate = 12.0;
+            fleet.slo = Some(Slo {
+                itl_ms: Some(30.0),
+                ..Slo::default()
+            });
+            fleet
+        };
+        let said = fleet().run(&mut Memory::default(), 900, as_it_is);
+        let told = fleet().run(&mut Memory::default(), 900, by_template);
+        assert_eq!(told, said, "seed {seed}");
     }
 }
 

@@ -21,7 +21,7 @@ fn read(command: &[&str], args: &[&str]) -> EngineArgs {
 fn arguments_are_read_in_every_way_people_write_them() {
     let base = EngineArgs::default();
     let seqs = |n| EngineArgs {
-        max_num_seqs: n,
+        max_num_seqs: Some(n),
         ..base.clone()
     };
     let cases: [(&[&str], &[&str], EngineArgs); 19] = [
@@ -140,10 +140,13 @@ fn a_sidecar_does_not_speak_for_the_server() {
             env: &[],
         },
     ];
-    assert_eq!(EngineArgs::of(&containers, None).max_num_seqs, 64);
-    assert_eq!(EngineArgs::of(&containers, Some("proxy")).max_num_seqs, 1);
+    assert_eq!(EngineArgs::of(&containers, None).max_num_seqs, Some(64));
+    assert_eq!(EngineArgs::of(&containers, Some("proxy")).max_num_seqs, Some(1));
     let nobody = EngineArgs::of(&containers, Some("other"));
-    assert_eq!((nobody.max_num_seqs, nobody.unread.len()), (256, 1));
+    assert_eq!(
+        (nobody.max_batch(), nobody.slots(), nobody.unread.len()),
+        (256, None, 1)
+    );
     assert_eq!(EngineArgs::of(&[], None), EngineArgs::default());
 }
 
